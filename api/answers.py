@@ -1,0 +1,223 @@
+"""The shapes of the answers; in an answer nothing is optional, what is not known yet is null."""
+
+import statistics
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import BaseModel, Field, PlainSerializer
+
+from models.arms import Sample
+from models.curves import Curve
+from models.results import NetworkResult, TestResult
+from models.spec import FINISHED, ArmName, ResolvedSpec, Status
+from models.tables import Arm, Experiment
+
+Moment = Annotated[
+    datetime,
+    PlainSerializer(lambda moment: moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), return_type=str, when_used="json"),
+]
+
+
+class Spread(BaseModel):
+    """One number per replicate, and what they have in common; `std` is the sample's, 0 for one replicate."""
+
+    mean: float
+    min: float
+    max: float
+    std: float
+    replicates: list[float]
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Return the spread of at least one value."""
+        return cls(
+            mean=statistics.fmean(values),
+            min=min(values),
+            max=max(values),
+            std=statistics.stdev(values) if len(values) > 1 else 0.0,
+            replicates=list(values),
+        )
+
+
+class SinglePredictionsAnswer(BaseModel):
+    """Test images shown one at a time."""
+
+    count: int
+    accuracy: Spread
+    distinct_answers: int = Field(description="How many different digits were answered; the most of any replicate.")
+
+
+class TestAnswer(BaseModel):
+    """The examination with one kind of statistics."""
+
+    accuracy: Spread
+    single_predictions: SinglePredictionsAnswer
+
+    @classmethod
+    def of(cls, results: Sequence[TestResult]) -> "TestAnswer":
+        """Return the examination of all replicates."""
+        singles = [result.single_predictions for result in results]
+        return cls(
+            accuracy=Spread.of([result.correct / result.total for result in results]),
+            single_predictions=SinglePredictionsAnswer(
+                count=len(singles[0].answers),
+                accuracy=Spread.of([single.correct / len(single.answers) for single in singles]),
+                distinct_answers=max(len(set(single.answers)) for single in singles),
+            ),
+        )
+
+
+class TestsAnswer(BaseModel):
+    """Both kinds of statistics; without batch normalization there are no batch statistics: null."""
+
+    population: TestAnswer
+    batch: TestAnswer | None
+
+
+class ArmAnswer(BaseModel):
+    """One of the two networks."""
+
+    status: Status
+    batches_done: int
+    batches_per_second: float | None
+    final_validation_accuracy: Spread | None
+    test: TestsAnswer | None
+    diverged_at: int | None = Field(description="First batch whose loss was not finite, in any replicate; else null.")
+
+    @classmethod
+    def of(cls, arm: Arm) -> "ArmAnswer":
+        """Return an arm with its networks' results."""
+        results = [NetworkResult.model_validate(network.result) for network in arm.networks]
+        batch = [result.batch for result in results if result.batch is not None]
+        diverged = [network.diverged_at for network in arm.networks if network.diverged_at is not None]
+        return cls(
+            status=arm.status,
+            batches_done=arm.batches_done,
+            batches_per_second=arm.batches_per_second,
+            final_validation_accuracy=Spread.of([r.validation_correct / r.validation_total for r in results])
+            if results
+            else None,
+            test=TestsAnswer(
+                population=TestAnswer.of([result.population for result in results]),
+                batch=TestAnswer.of(batch) if batch else None,
+            )
+            if results
+            else None,
+            diverged_at=min(diverged, default=None),
+        )
+
+
+class Arms(BaseModel):
+    """Both networks."""
+
+    without_batch_norm: ArmAnswer
+    with_batch_norm: ArmAnswer
+
+
+class ProgressAnswer(BaseModel):
+    """How far both arms are together."""
+
+    batches_done: int
+    batches_total: int
+    fraction: float
+
+
+class ArmError(BaseModel):
+    """Why an arm failed."""
+
+    arm: ArmName
+    code: str
+    message: str
+
+
+class ExperimentAnswer(BaseModel):
+    """An experiment: its complete spec, how far it is, and what came out."""
+
+    id: UUID
+    status: Status
+    spec: ResolvedSpec
+    dataset_sha256: str
+    progress: ProgressAnswer
+    arms: Arms
+    error: ArmError | None
+    created_at: Moment
+    started_at: Moment | None
+    finished_at: Moment | None
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> "ExperimentAnswer":
+        """Return an experiment as users see it."""
+        spec = ResolvedSpec.model_validate(experiment.spec, strict=False)
+        arms = experiment.arms
+        done, total = sum(arm.batches_done for arm in arms), spec.training_batches * len(arms)
+        started = [arm.started_at for arm in arms if arm.started_at is not None]
+        finished = [arm.finished_at for arm in arms if arm.finished_at is not None]
+        failed = next((arm for arm in arms if arm.status is Status.FAILED), None)
+        return cls(
+            id=experiment.id,
+            status=experiment.status,
+            spec=spec,
+            dataset_sha256=experiment.dataset_sha256,
+            progress=ProgressAnswer(batches_done=done, batches_total=total, fraction=done / total),
+            arms=Arms(**{arm.name.value: ArmAnswer.of(arm) for arm in arms}),
+            error=None
+            if failed is None
+            else ArmError(arm=failed.name, code=failed.error_code or "", message=failed.error_message or ""),
+            created_at=experiment.created_at,
+            started_at=min(started, default=None),
+            finished_at=max(finished, default=None) if experiment.status in FINISHED else None,
+        )
+
+
+class ExperimentPage(BaseModel):
+    """Some experiments, newest first."""
+
+    experiments: list[ExperimentAnswer]
+    next_cursor: str | None = Field(description="Pass it as `cursor` for the next page; null on the last one.")
+
+
+class ArmCurve(BaseModel):
+    """Validation accuracy at each sampled step: over the replicates, and of each."""
+
+    steps: list[int]
+    mean: list[float]
+    min: list[float]
+    max: list[float]
+    std: list[float]
+    replicates: list[list[float]]
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], replicates: int) -> "ArmCurve":
+        """Return the points as columns; `replicates` empty lists while there are none."""
+        spreads = [Spread.of([right / sample.total for right in sample.correct]) for sample in samples]
+        return cls(
+            steps=[sample.step for sample in samples],
+            mean=[spread.mean for spread in spreads],
+            min=[spread.min for spread in spreads],
+            max=[spread.max for spread in spreads],
+            std=[spread.std for spread in spreads],
+            replicates=[[spread.replicates[r] for spread in spreads] for r in range(replicates)],
+        )
+
+
+class ArmCurves(BaseModel):
+    """The curves of both networks."""
+
+    without_batch_norm: ArmCurve
+    with_batch_norm: ArmCurve
+
+
+class CurveAnswer(BaseModel):
+    """The accuracy curves of an experiment, every point; while it trains, the points so far."""
+
+    experiment_id: UUID
+    metric: str
+    arms: ArmCurves
+
+    @classmethod
+    def of(cls, experiment_id: UUID, curve: Curve, replicates: int) -> "CurveAnswer":
+        """Return both curves."""
+        arms = ArmCurves(**{name.value: ArmCurve.of(samples, replicates) for name, samples in curve.items()})
+        return cls(experiment_id=experiment_id, metric="validation_accuracy", arms=arms)

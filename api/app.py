@@ -1,0 +1,62 @@
+"""Builds the application: routers, error handlers, what they share. Nothing happens before `create_app` is called."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from anyio import to_thread
+from fastapi import FastAPI
+
+from api import curves, digits, errors, experiments, health, predictions
+from api.bells import Bells
+from api.cache import NetworkCache
+from models.broker import prepare_folders
+from models.database import POOL_SIZE, Database
+from models.settings import Settings
+
+DESCRIPTION = """
+Train two identical networks from the same starting weights on the same MNIST batches, one without and one with batch
+normalization; read both accuracy curves while they grow; let the trained networks recognise single digits.
+
+Errors are `application/problem+json` (RFC 9457) everywhere and name the field, what is allowed and what came.
+"""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the application for these settings."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        prepare_folders(settings)
+        to_thread.current_default_thread_limiter().total_tokens = POOL_SIZE  # a thread never waits for a connection
+        yield
+        app.state.database.close()
+
+    app = FastAPI(
+        title="bnlab",
+        summary="The batch normalization lesson as a service",
+        description=DESCRIPTION,
+        version=_version(),
+        lifespan=lifespan,
+        responses={422: errors.response(422)},
+    )
+    app.state.settings = settings
+    app.state.database = Database(settings.database_url)
+    app.state.bells = Bells(settings)
+    app.state.networks = NetworkCache(settings.cached_networks)
+    errors.install(app)
+    for room in (experiments, curves, predictions, digits, health):
+        app.include_router(room.router)
+    return app
+
+
+def from_environment() -> FastAPI:
+    """Return the application for the settings of the environment; what uvicorn's `--factory` calls."""
+    return create_app(Settings())
+
+
+def _version() -> str:
+    try:
+        return version("bnlab")
+    except PackageNotFoundError:  # run from the folder, not installed
+        return "0+unknown"

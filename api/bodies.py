@@ -1,0 +1,51 @@
+"""Reads a request's body once, within its limit, and says which kind of content it is."""
+
+from typing import Any, TypeVar
+
+from fastapi import HTTPException, Request
+from pydantic import BaseModel, ValidationError
+
+from api.errors import field_errors
+from models.errors import InvalidInput
+from models.settings import Settings
+
+Model = TypeVar("Model", bound=BaseModel)
+
+JSON = "application/json"
+
+
+async def read_body(request: Request) -> bytes:
+    """Return the body; 413 as soon as it is known to be larger than the limit, declared or chunked."""
+    settings: Settings = request.app.state.settings
+    too_large = HTTPException(413, f"The body is larger than {settings.max_body_bytes} bytes.")
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > settings.max_body_bytes:
+        raise too_large
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > settings.max_body_bytes:
+            raise too_large
+    return bytes(body)
+
+
+def content_type(request: Request, allowed: tuple[str, ...]) -> str:
+    """Return the body's media type, JSON if it names none; 415 if it is not an allowed one."""
+    named = request.headers.get("content-type", "").partition(";")[0].strip().lower() or JSON
+    if named not in allowed:
+        raise HTTPException(415, f"Content-Type is one of {', '.join(allowed)}; received {named[:80]}.")
+    return named
+
+
+def parse(model: type[Model], body: bytes) -> Model:
+    """Return the body as a strict model; an empty body is an empty object. Raises InvalidInput."""
+    try:
+        return model.model_validate_json(body or b"{}")
+    except ValidationError as error:
+        raise InvalidInput(field_errors(error.errors(include_url=False))) from None
+
+
+def documented(schema: type[BaseModel], examples: dict[str, Any], **others: Any) -> dict[str, Any]:
+    """Return the OpenAPI request body of a route that reads it itself."""
+    content = {JSON: {"schema": schema.model_json_schema(), "examples": examples}, **others}
+    return {"requestBody": {"required": False, "content": content}}

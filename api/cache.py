@@ -1,0 +1,41 @@
+"""The trained networks that are ready to answer; the least recently asked one leaves first."""
+
+from collections import OrderedDict
+from threading import Lock
+from uuid import UUID
+
+from models import networks
+from models.database import Database
+from models.networks import TrainedNetwork
+from models.spec import ArmName
+
+Key = tuple[UUID, ArmName, int]
+
+
+class NetworkCache:
+    """A few loaded networks. A stored network never changes, so a cached one is never stale."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._ready: OrderedDict[Key, TrainedNetwork] = OrderedDict()
+        self._lock = Lock()
+
+    def ready(self, key: Key) -> TrainedNetwork | None:
+        """Return the network if it is loaded."""
+        with self._lock:
+            found = self._ready.get(key)
+            if found is not None:
+                self._ready.move_to_end(key)
+            return found
+
+    def load(self, database: Database, key: Key) -> TrainedNetwork:
+        """Return the network, read from the database if need be; raises what `models.networks.read` raises."""
+        found = self.ready(key)
+        if found is None:
+            with database.read() as session:
+                found = networks.read(session, *key)
+            with self._lock:
+                self._ready[key] = found
+                while len(self._ready) > self._size:
+                    self._ready.popitem(last=False)
+        return found

@@ -1,0 +1,101 @@
+"""Routes of experiments: submit, list, read, cancel."""
+
+import base64
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Response
+
+from api.answers import ExperimentAnswer, ExperimentPage
+from api.bodies import JSON, content_type, documented, parse, read_body
+from api.dependencies import BellsDep, DatabaseDep, SettingsDep
+from api.errors import responses
+from models import datasets, experiments
+from models.errors import FieldError, InvalidInput
+from models.experiments import Cursor
+from models.spec import Spec, Status
+
+router = APIRouter(prefix="/experiments", tags=["experiments"])
+
+EXAMPLES = {
+    "default": {"summary": "ReLU, learning rate 0.01, good weights, 50,000 batches", "value": {}},
+    "short": {
+        "summary": "The same, short",
+        "value": {"training_batches": 2000, "batches_per_sample": 50, "seed": 1},
+    },
+    "bad weights": {
+        "summary": "Sigmoid, learning rate 1, bad weights",
+        "value": {"activation": "sigmoid", "learning_rate": 1.0, "weight_scale": 5.0},
+    },
+}
+
+
+async def _spec(request: Request) -> Spec:
+    content_type(request, (JSON,))
+    return parse(Spec, await read_body(request))
+
+
+@router.post("", status_code=202, responses=responses(413, 415, 503), openapi_extra=documented(Spec, EXAMPLES))
+def submit(
+    spec: Annotated[Spec, Depends(_spec)],
+    settings: SettingsDep,
+    database: DatabaseDep,
+    bells: BellsDep,
+    after: BackgroundTasks,
+    response: Response,
+) -> ExperimentAnswer:
+    """Accept an experiment: both arms are queued and committed before this answers."""
+    resolved = spec.resolve(settings.dataset)
+    with database.write() as session:
+        experiment = experiments.create(session, resolved, datasets.SHA256[resolved.dataset])
+    after.add_task(bells.ring, [arm.id for arm in experiment.arms])
+    response.headers["Location"] = f"/experiments/{experiment.id}"
+    return ExperimentAnswer.of(experiment)
+
+
+@router.get("", responses=responses(503))
+def read_page(
+    database: DatabaseDep,
+    limit: Annotated[int, Query(ge=1, le=100, description="Experiments on one page.")] = 20,
+    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
+    status: Annotated[Status | None, Query(description="Only experiments of this status.")] = None,
+) -> ExperimentPage:
+    """List experiments, newest first."""
+    after = None if cursor is None else _decode(cursor)
+    with database.read() as session:
+        found, following = experiments.page(session, limit, after, status)
+    return ExperimentPage(
+        experiments=[ExperimentAnswer.of(experiment) for experiment in found],
+        next_cursor=None if following is None else _encode(following),
+    )
+
+
+@router.get("/{experiment_id}", responses=responses(404, 503))
+def read(experiment_id: UUID, database: DatabaseDep) -> ExperimentAnswer:
+    """Read an experiment: its spec, its progress, its results."""
+    with database.read() as session:
+        return ExperimentAnswer.of(experiments.read(session, experiment_id))
+
+
+@router.post("/{experiment_id}/cancel", status_code=202, responses=responses(404, 409, 503))
+def cancel(experiment_id: UUID, database: DatabaseDep) -> ExperimentAnswer:
+    """Cancel an experiment: queued arms end at once, running ones within about a second; their points are kept."""
+    with database.write() as session:
+        return ExperimentAnswer.of(experiments.cancel(session, experiment_id))
+
+
+def _encode(cursor: Cursor) -> str:
+    created_at, experiment_id = cursor
+    return base64.urlsafe_b64encode(f"{created_at.isoformat()} {experiment_id}".encode()).decode()
+
+
+def _decode(text: str) -> Cursor:
+    try:
+        created_at, experiment_id = base64.urlsafe_b64decode(text.encode()).decode().split(" ")
+        moment = datetime.fromisoformat(created_at)
+        if moment.tzinfo is None:
+            raise ValueError
+        return moment, UUID(experiment_id)
+    except ValueError:  # of base64, of the text, of the moment, of the id
+        raise InvalidInput([FieldError("cursor", "next_cursor of the page before", text)]) from None

@@ -1,0 +1,56 @@
+"""Turns what was sent into one digit: 784 numbers 0…1, white ink on black, in rows from the top left as in MNIST."""
+
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from models.dense import Array
+from models.errors import FieldError, InvalidImage
+from models.spec import PIXELS
+
+SIDE = 28
+FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG"}
+ALLOWED_NUMBERS = "28 rows of 28 numbers, or 784 numbers, each from 0 (black) to 1 (white ink)"
+ALLOWED_PICTURE = "a still picture of 28×28 pixels, white ink on black"
+
+
+def from_numbers(image: Any) -> Array:
+    """Return numbers as an array [784]. Raises InvalidImage, naming the field `image`."""
+    try:
+        array = np.asarray(image)
+    except ValueError:  # rows of different lengths
+        raise _refused(ALLOWED_NUMBERS, "rows of different lengths") from None
+    if array.dtype.kind not in "iuf":
+        raise _refused(ALLOWED_NUMBERS, "something that is not a number")
+    if array.shape not in ((PIXELS,), (SIDE, SIDE)):
+        raise _refused(ALLOWED_NUMBERS, "×".join(str(length) for length in array.shape) + " numbers")
+    # NaN is neither smaller nor larger: ask for what is right, not for what is wrong
+    inside = (array >= 0) & (array <= 1)
+    if not inside.all():
+        raise _refused(ALLOWED_NUMBERS, float(array[~inside][0]))
+    return array.reshape(PIXELS).astype(np.float32)
+
+
+def from_picture(content: bytes, media_type: str) -> Array:
+    """Return a PNG or JPEG as an array [784]; its size is read from its head before anything is unpacked."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content), formats=(FORMATS[media_type],)) as picture:
+                if picture.size != (SIDE, SIDE):
+                    raise _refused(ALLOWED_PICTURE, "×".join(str(length) for length in picture.size) + " pixels")
+                if getattr(picture, "n_frames", 1) != 1:
+                    raise _refused(ALLOWED_PICTURE, "an animation")
+                grey = np.asarray(picture.convert("RGBA").convert("RGB").convert("L"), np.float32)
+    except UnidentifiedImageError:
+        raise _refused(f"a picture of the kind {media_type}", "something else") from None
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise _refused(f"a whole picture of the kind {media_type}", "a damaged or oversized one") from None
+    return grey.reshape(PIXELS) / np.float32(255)
+
+
+def _refused(allowed: str, received: Any) -> InvalidImage:
+    return InvalidImage([FieldError("image", allowed, received)])

@@ -1,0 +1,19 @@
+"""Connects Alembic to the tables and to the database of the settings."""
+
+from alembic import context
+
+from models.database import make_engine
+from models.settings import Settings
+from models.tables import Base
+
+engine = make_engine(Settings().database_url)
+with engine.connect().execution_options(begin_immediate=True) as connection:
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        render_as_batch=True,  # SQLite changes a table by copying it
+        compare_type=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+engine.dispose()

@@ -1,0 +1,139 @@
+"""The dense network outside TensorFlow: its arrays and their shapes, its starting weights, its answer in NumPy.
+
+Arrays are float32 and named `layer/what`: the hidden layers are `hidden_1`, `hidden_2`, …, the last one is `output`.
+
+    without batch normalization   a = act(x W + b)                                     weights, bias
+    with, before the activation   a = act(BN(x W))        weights, gamma, beta, population_mean, population_variance
+    with, after the activation    a = BN(act(x W))        the same
+    the output layer, always      x W + b                                              weights, bias
+
+    BN(z) = gamma (z − mean) / √(variance + epsilon) + beta        (Ioffe and Szegedy, 2015, algorithms 1 and 2)
+
+With `population` statistics, mean and variance are the moving averages of the training; with `batch`, those of the
+images at hand, so the answer for one image depends on the others beside it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import BatchStatisticsUndefined, FieldError, NetworkDamaged
+from models.spec import CLASSES, PIXELS, Activation, ArmName, ResolvedSpec, Statistics
+from models.streams import weights_generator
+
+Array = NDArray[np.float32]
+Arrays = dict[str, Array]
+
+
+def layer_names(spec: ResolvedSpec) -> list[str]:
+    """Return the layers from input to output."""
+    return [f"hidden_{i + 1}" for i in range(len(spec.hidden_layers))] + ["output"]
+
+
+def shapes(spec: ResolvedSpec, arm: ArmName) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of every array of this arm's network."""
+    widths = (PIXELS, *spec.hidden_layers, CLASSES)
+    named: dict[str, tuple[int, ...]] = {}
+    for layer, (inputs, units) in zip(layer_names(spec), pairwise(widths), strict=True):
+        named[f"{layer}/weights"] = (inputs, units)
+        if arm is ArmName.WITH_BATCH_NORM and layer != "output":
+            for what in ("gamma", "beta", "population_mean", "population_variance"):
+                named[f"{layer}/{what}"] = (units,)
+        else:
+            named[f"{layer}/bias"] = (units,)
+    return named
+
+
+def starting_arrays(spec: ResolvedSpec, arm: ArmName, replicate: int) -> Arrays:
+    """Return the network before its first batch.
+
+    Weights are drawn from Normal(0, `weight_scale`), a stream for each layer, from (seed, replicate, layer) alone: so
+    both arms start from the same ones. The rest starts as it does nothing: bias 0, gamma 1, beta 0, mean 0, variance 1.
+    """
+    arrays: Arrays = {}
+    ones = {"gamma", "population_variance"}
+    for name, shape in shapes(spec, arm).items():
+        layer, what = name.split("/")
+        if what == "weights":
+            generator = weights_generator(spec.seed, replicate, layer_names(spec).index(layer))
+            arrays[name] = generator.normal(0.0, spec.weight_scale, shape).astype(np.float32)
+        else:
+            arrays[name] = np.full(shape, what in ones, np.float32)
+    return arrays
+
+
+@dataclass(frozen=True)
+class DenseNetwork:
+    """A trained dense network that answers in NumPy.
+
+    Raises NetworkDamaged when an array is missing, left over, or has another shape or type than its spec says.
+    """
+
+    spec: ResolvedSpec
+    arm: ArmName
+    arrays: Arrays
+
+    def __post_init__(self) -> None:
+        expected = shapes(self.spec, self.arm)
+        found = {name: array.shape for name, array in self.arrays.items() if array.dtype == np.float32}
+        if found != expected or len(self.arrays) != len(expected):
+            raise NetworkDamaged
+
+    def logits(self, images: Array, statistics: Statistics = "population") -> Array:
+        """Return the ten sums before the softmax: [images, 784] with pixels 0…1 in, [images, 10] out.
+
+        Raises BatchStatisticsUndefined for `batch` without batch normalization.
+        """
+        if statistics == "batch" and self.arm is ArmName.WITHOUT_BATCH_NORM:
+            raise BatchStatisticsUndefined(
+                [FieldError("statistics", "population, for an arm without batch normalization", statistics)]
+            )
+        activate = ACTIVATIONS[self.spec.activation]
+        before = self.spec.batch_norm.placement == "before_activation"
+        x = images
+        for layer in layer_names(self.spec)[:-1]:
+            z = x @ self.arrays[f"{layer}/weights"]  # [images, units]
+            if self.arm is ArmName.WITHOUT_BATCH_NORM:
+                x = activate(z + self.arrays[f"{layer}/bias"])
+            elif before:
+                x = activate(self._normalize(layer, z, statistics))
+            else:
+                x = self._normalize(layer, activate(z), statistics)
+        logits: Array = x @ self.arrays["output/weights"] + self.arrays["output/bias"]
+        return logits
+
+    def probabilities(self, images: Array, statistics: Statistics = "population") -> Array:
+        """Return the softmax of the logits, [images, 10]; each row sums to 1."""
+        return softmax(self.logits(images, statistics))
+
+    def _normalize(self, layer: str, z: Array, statistics: Statistics) -> Array:
+        if statistics == "batch":
+            mean, variance = z.mean(axis=0), z.var(axis=0)  # [units], the biased variance, as in training
+        else:
+            mean = self.arrays[f"{layer}/population_mean"]
+            variance = self.arrays[f"{layer}/population_variance"]
+        scale = self.arrays[f"{layer}/gamma"] / np.sqrt(variance + np.float32(self.spec.batch_norm.epsilon))
+        normalized: Array = (z - mean) * scale + self.arrays[f"{layer}/beta"]
+        return normalized
+
+
+def softmax(logits: Array) -> Array:
+    """Return exp(logits) / Σ exp(logits) along the last axis, shifted so that nothing overflows."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares: Array = powers / powers.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def _relu(z: Array) -> Array:
+    return np.maximum(z, np.float32(0))
+
+
+def _sigmoid(z: Array) -> Array:
+    shares: Array = np.float32(0.5) * (np.float32(1) + np.tanh(np.float32(0.5) * z))  # exp(−z) would overflow
+    return shares
+
+
+ACTIVATIONS: Mapping[Activation, Callable[[Array], Array]] = {"relu": _relu, "sigmoid": _sigmoid, "tanh": np.tanh}

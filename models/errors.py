@@ -1,0 +1,139 @@
+"""Everything that can go wrong, drawn as a tree, then one class each.
+
+BnlabError
+├── InvalidInput                a field of the request is wrong; carries one FieldError for each
+│   ├── InvalidImage            the picture cannot be read as a digit
+│   └── BatchStatisticsUndefined    the arm without batch normalization has no statistics
+├── NotFound
+│   ├── UnknownExperiment
+│   └── UnknownReplicate
+├── Conflict                    the request is right, the state is not
+│   ├── ExperimentFinished
+│   ├── NothingTrained
+│   ├── NotTrainedYet
+│   └── NetworkDiverged
+├── Unavailable                 nothing is wrong with the request; try again later
+│   └── DatasetUnavailable
+├── NetworkDamaged              stored arrays do not fit their spec
+└── FenceLost                   a worker wrote with a fence that is no longer current
+
+The first line of a class's docstring is its default message. `code` is the stable word of a machine; HTTP statuses
+are chosen in `api/errors.py` only.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """What is wrong with one field: its name, what is allowed, what came (None where the value says nothing)."""
+
+    field: str
+    allowed: str
+    received: Any = None
+
+
+class BnlabError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str | None = None, **details: Any) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.details = details
+        super().__init__(self.message)
+
+
+class InvalidInput(BnlabError):
+    """The request is not valid."""
+
+    code = "invalid_input"
+
+    def __init__(self, errors: list[FieldError], message: str | None = None) -> None:
+        super().__init__(message)
+        self.errors = errors
+
+
+class InvalidImage(InvalidInput):
+    """The image cannot be read as a handwritten digit."""
+
+    code = "invalid_image"
+
+
+class BatchStatisticsUndefined(InvalidInput):
+    """An arm without batch normalization has no batch statistics; ask for `population`."""
+
+    code = "batch_statistics_undefined"
+
+
+class NotFound(BnlabError):
+    """There is no such thing."""
+
+    code = "not_found"
+
+
+class UnknownExperiment(NotFound):
+    """There is no experiment with this id."""
+
+    code = "unknown_experiment"
+
+
+class UnknownReplicate(NotFound):
+    """This experiment has no such replicate."""
+
+    code = "unknown_replicate"
+
+
+class Conflict(BnlabError):
+    """The state does not allow this."""
+
+    code = "conflict"
+
+
+class ExperimentFinished(Conflict):
+    """The experiment has already ended; there is nothing left to cancel."""
+
+    code = "experiment_finished"
+
+
+class NothingTrained(Conflict):
+    """No experiment has succeeded yet; submit one to `POST /experiments` and wait for it."""
+
+    code = "nothing_trained"
+
+
+class NotTrainedYet(Conflict):
+    """This arm has no trained network: it has not succeeded."""
+
+    code = "not_trained_yet"
+
+
+class NetworkDiverged(Conflict):
+    """The network's numbers left the range of float32 while it trained; it cannot predict."""
+
+    code = "network_diverged"
+
+
+class Unavailable(BnlabError):
+    """This cannot be served now; try again later."""
+
+    code = "unavailable"
+
+
+class DatasetUnavailable(Unavailable):
+    """The data set is not at hand."""
+
+    code = "dataset_unavailable"
+
+
+class NetworkDamaged(BnlabError):
+    """The stored arrays of this network do not fit its spec."""
+
+    code = "network_damaged"
+
+
+class FenceLost(BnlabError):
+    """This arm is no longer held with this fence."""
+
+    code = "fence_lost"

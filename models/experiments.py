@@ -1,0 +1,76 @@
+"""Queries on experiments: accept one, read one, page through all, cancel one."""
+
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import Select, select, tuple_, update
+from sqlalchemy.orm import Session, selectinload
+
+from models.errors import ExperimentFinished, UnknownExperiment
+from models.spec import FINISHED, ArmName, ResolvedSpec, Status
+from models.tables import Arm, Experiment
+
+#: Where a page begins: after the experiment created at this moment with this id.
+Cursor = tuple[datetime, UUID]
+
+
+def create(session: Session, spec: ResolvedSpec, dataset_sha256: str) -> Experiment:
+    """Insert an experiment with both arms queued, and return it. Its bells are rung after the commit."""
+    now = datetime.now(UTC)
+    experiment = Experiment(
+        id=uuid4(), created_at=now, spec=spec.model_dump(mode="json"), dataset_sha256=dataset_sha256
+    )
+    experiment.arms = [Arm(id=uuid4(), name=name, status=Status.QUEUED, created_at=now) for name in ArmName]
+    session.add(experiment)
+    session.flush()
+    return read(session, experiment.id)
+
+
+def read(session: Session, experiment_id: UUID) -> Experiment:
+    """Return the experiment with its arms and their networks' results (not their arrays)."""
+    query = _whole().where(Experiment.id == experiment_id).execution_options(populate_existing=True)
+    experiment = session.scalars(query).one_or_none()
+    if experiment is None:
+        raise UnknownExperiment(experiment_id=str(experiment_id))
+    return experiment
+
+
+def page(
+    session: Session, limit: int, after: Cursor | None = None, status: Status | None = None
+) -> tuple[list[Experiment], Cursor | None]:
+    """Return up to `limit` experiments, newest first, and the cursor of the next page, None at the end."""
+    query = _whole().order_by(Experiment.created_at.desc(), Experiment.id.desc()).limit(limit + 1)
+    if after is not None:
+        query = query.where(tuple_(Experiment.created_at, Experiment.id) < after)
+    if status is not None:
+        query = query.where(Experiment.status == status)
+    found = list(session.scalars(query))
+    if len(found) <= limit:
+        return found, None
+    last = found[limit - 1]
+    return found[:limit], (last.created_at, last.id)
+
+
+def cancel(session: Session, experiment_id: UUID) -> Experiment:
+    """Cancel the queued arms at once and ask the workers of the running ones to stop.
+
+    Cancelling a cancelled experiment changes nothing. Raises UnknownExperiment, and ExperimentFinished if it
+    succeeded or failed before.
+    """
+    experiment = read(session, experiment_id)
+    if experiment.status in FINISHED:
+        if experiment.status is Status.CANCELLED:
+            return experiment
+        raise ExperimentFinished(status=experiment.status.value)
+    mine = Arm.experiment_id == experiment_id
+    session.execute(
+        update(Arm)
+        .where(mine, Arm.status == Status.QUEUED)
+        .values(status=Status.CANCELLED, cancel_requested=True, finished_at=datetime.now(UTC))
+    )
+    session.execute(update(Arm).where(mine, Arm.status == Status.RUNNING).values(cancel_requested=True))
+    return read(session, experiment_id)
+
+
+def _whole() -> Select[Experiment]:
+    return select(Experiment).options(selectinload(Experiment.arms).selectinload(Arm.networks))

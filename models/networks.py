@@ -1,0 +1,95 @@
+"""Trained networks at rest: as bytes (safetensors, never code), in the database, and back again."""
+
+import hashlib
+from dataclasses import dataclass
+from uuid import UUID
+
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+from sqlalchemy import select
+from sqlalchemy.orm import Session, undefer
+
+from models.dense import Arrays, DenseNetwork
+from models.errors import (
+    NetworkDamaged,
+    NetworkDiverged,
+    NothingTrained,
+    NotTrainedYet,
+    UnknownExperiment,
+    UnknownReplicate,
+)
+from models.results import NetworkResult
+from models.spec import ArmName, ResolvedSpec, Status
+from models.tables import Arm, Experiment, Network
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network that can answer, and whose it is."""
+
+    experiment_id: UUID
+    arm: ArmName
+    replicate: int
+    network: DenseNetwork
+
+
+def to_row(arm_id: UUID, replicate: int, arrays: Arrays, diverged_at: int | None, result: NetworkResult) -> Network:
+    """Return the row that keeps a trained network."""
+    stored = save(arrays)
+    return Network(
+        arm_id=arm_id,
+        replicate=replicate,
+        arrays=stored,
+        arrays_sha256=hashlib.sha256(stored).hexdigest(),
+        diverged_at=diverged_at,
+        result=result.model_dump(mode="json"),
+    )
+
+
+def newest_succeeded(session: Session) -> UUID:
+    """Return the experiment that succeeded last. Raises NothingTrained if none has."""
+    query = (
+        select(Experiment.id)
+        .join(Arm)
+        .where(Arm.finished_at.is_not(None), Experiment.status == Status.SUCCEEDED)
+        .order_by(Arm.finished_at.desc())
+        .limit(1)
+    )
+    newest = session.scalars(query).one_or_none()
+    if newest is None:
+        raise NothingTrained
+    return newest
+
+
+def read(session: Session, experiment_id: UUID, arm: ArmName, replicate: int) -> TrainedNetwork:
+    """Return a trained network, ready to answer.
+
+    Raises UnknownExperiment, UnknownReplicate, NotTrainedYet, NetworkDiverged, and NetworkDamaged when the bytes are
+    not those that were stored.
+    """
+    found = session.execute(
+        select(Experiment.spec, Arm.status, Network)
+        .join(Arm, Arm.experiment_id == Experiment.id)
+        .outerjoin(Network, (Network.arm_id == Arm.id) & (Network.replicate == replicate))
+        .where(Experiment.id == experiment_id, Arm.name == arm)
+        .options(undefer(Network.arrays))
+    ).one_or_none()
+    if found is None:
+        raise UnknownExperiment(experiment_id=str(experiment_id))
+    spec = ResolvedSpec.model_validate(found.spec, strict=False)
+    if replicate >= spec.replicates:
+        raise UnknownReplicate(replicate=replicate, replicates=spec.replicates)
+    if found.Network is None:
+        raise NotTrainedYet(arm=arm.value, status=found.status.value)
+    if found.Network.diverged_at is not None:
+        raise NetworkDiverged(arm=arm.value, replicate=replicate, diverged_at=found.Network.diverged_at)
+    return TrainedNetwork(experiment_id, arm, replicate, _from_row(found.Network, spec, arm))
+
+
+def _from_row(row: Network, spec: ResolvedSpec, arm: ArmName) -> DenseNetwork:
+    if hashlib.sha256(row.arrays).hexdigest() != row.arrays_sha256:
+        raise NetworkDamaged
+    try:
+        return DenseNetwork(spec, arm, load(row.arrays))
+    except SafetensorError as error:
+        raise NetworkDamaged from error

@@ -1,0 +1,63 @@
+"""Every setting: its name with its unit, its default and one sentence; read from the environment, prefix `BNLAB_`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.spec import DatasetName
+
+MNIST_MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist",
+    "https://storage.googleapis.com/cvdf-datasets/mnist",
+)
+
+Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+
+
+def _in_state_dir(name: str) -> Any:
+    """Return a default that lies in the state folder."""
+    return lambda settings: settings["state_dir"] / name
+
+
+class Settings(BaseSettings):
+    """What the processes are told from outside; the same class for the API, the workers and the migrations."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BNLAB_", frozen=True, extra="ignore", validate_default=True, env_ignore_empty=True
+    )
+
+    state_dir: Folder = Field(
+        Path(".bnlab"),
+        description="Folder of the embedded set-up: its SQLite file, the broker's messages, the logs, the data sets.",
+    )
+    database_url: str = Field(
+        default_factory=lambda settings: f"sqlite:///{settings['state_dir'] / 'bnlab.sqlite3'}",
+        description="SQLAlchemy address of the database; unset: a SQLite file in the state folder.",
+    )
+    broker_url: str = Field(
+        "filesystem://", description="Celery address of the broker; `filesystem://`: files in the state folder."
+    )
+    data_dir: Folder = Field(
+        default_factory=_in_state_dir("data"),
+        description="Folder with the four MNIST files; unset: `data` in the state folder.",
+    )
+    dataset: DatasetName = Field("mnist", description="The data set an experiment gets when it names none.")
+    mnist_mirrors: tuple[str, ...] = Field(
+        MNIST_MIRRORS, description="Where the MNIST files are fetched from when the data folder lacks them, in order."
+    )
+    max_body_bytes: int = Field(1_048_576, ge=1_024, description="The largest request body, in bytes.")
+    cached_networks: int = Field(32, ge=1, description="How many trained networks the API keeps ready to predict.")
+    threads: int = Field(
+        1, ge=1, le=256, description="Threads of one worker process; part of what makes two runs the same to the bit."
+    )
+    write_interval_s: float = Field(
+        0.5, gt=0, le=60, description="Seconds between two writes of a running arm's points and progress."
+    )
+    bell_interval_s: float = Field(
+        5.0, gt=0, le=3_600, description="Seconds between two looks of a worker at arms whose message was lost."
+    )
+    broker_poll_interval_s: float = Field(
+        0.05, gt=0, le=60, description="Seconds between two looks at the broker's folder (`filesystem://` only)."
+    )

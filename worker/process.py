@@ -1,0 +1,96 @@
+"""What one worker process keeps: its settings, its database, the data sets it has loaded, and the word to stop."""
+
+import logging
+import multiprocessing
+import os
+import socket
+from functools import cache
+from multiprocessing.synchronize import Event
+from typing import TYPE_CHECKING
+
+from celery import Celery
+
+from models import arms, datasets
+from models.broker import TRAIN_ARM
+from models.database import Database
+from models.datasets import Dataset
+from models.settings import Settings
+from models.spec import DatasetName
+
+if TYPE_CHECKING:
+    from worker.training import ResidentData
+
+log = logging.getLogger(__name__)
+
+
+@cache
+def settings() -> Settings:
+    """Return the settings of this process."""
+    return Settings()
+
+
+@cache
+def stopping() -> Event:
+    """Return the flag that the parent sets when the worker is told to stop.
+
+    It is made before the fork, so the child that trains sees it too and gives its arm back.
+    """
+    return multiprocessing.Event()
+
+
+def database() -> Database:
+    """Return the database of this process: parent and child each make their own, connections never cross a fork."""
+    return _database(os.getpid())
+
+
+@cache
+def _database(_pid: int) -> Database:
+    return Database(settings().database_url)
+
+
+@cache
+def dataset(name: DatasetName) -> Dataset:
+    """Return a data set, fetched if need be. Raises DatasetUnavailable."""
+    if name == "mnist":
+        datasets.fetch_mnist(settings().data_dir, settings().mnist_mirrors, lambda *_: None)
+    return datasets.load(name, settings().data_dir)
+
+
+@cache
+def resident_data(name: DatasetName) -> "ResidentData":
+    """Return a data set on the device. Raises DatasetUnavailable."""
+    from worker.training import ResidentData  # TensorFlow: after the fork, never at import
+
+    return ResidentData(dataset(name))
+
+
+def identity() -> str:
+    """Return this process's name in the database: host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def warm_up() -> None:
+    """Do what the first arm would otherwise wait for: import TensorFlow, load the default data set."""
+    from worker.tensorflow_setup import prepare_tensorflow
+
+    try:
+        prepare_tensorflow(settings().threads)
+        resident_data(settings().dataset)
+    except Exception:  # the arm that needs it will fail with a reason
+        log.exception("This worker could not warm up.", extra={"action": "warm_up"})
+
+
+def ring_for_waiting_arms(celery: Celery) -> None:
+    """Ring again, until the worker stops, for the arm that has waited longest.
+
+    So a lost message costs seconds, never a result. It is one bell per look, however long the queue is, and a bell
+    for an arm that is taken does nothing.
+    """
+    while not stopping().wait(settings().bell_interval_s):
+        try:
+            with database().read() as session:
+                waiting = arms.queued(session, limit=1)
+            for arm_id in waiting:
+                celery.send_task(TRAIN_ARM, args=[str(arm_id)])
+        except Exception:  # the database or the broker is away: look again later
+            log.exception("Could not look for waiting arms.", extra={"action": "ring"})
