@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +23,12 @@ class Claim:
     fence: int
     experiment_id: UUID
     name: ArmName
-    spec: ResolvedSpec
+    stored_spec: dict[str, Any]
+
+    @cached_property
+    def spec(self) -> ResolvedSpec:
+        """The spec. Raises pydantic's ValidationError if this version cannot read it."""
+        return ResolvedSpec.model_validate(self.stored_spec, strict=False)
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,7 @@ def claim(session: Session, arm_id: UUID, worker: str) -> Claim | None:
     if taken is None:
         return None
     stored = session.scalars(select(Experiment.spec).where(Experiment.id == taken.experiment_id)).one()
-    return Claim(
-        arm_id, taken.fence, taken.experiment_id, taken.name, ResolvedSpec.model_validate(stored, strict=False)
-    )
+    return Claim(arm_id, taken.fence, taken.experiment_id, taken.name, stored)
 
 
 def record(

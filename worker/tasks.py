@@ -38,20 +38,24 @@ def train_arm(arm_id: object) -> None:
     database = process.database()
     with database.write() as session:
         held = arms.claim(session, waiting, process.identity())
-    if held is None:
-        return
+    if held is not None:
+        train_and_end(database, held)
+
+
+def train_and_end(database: Database, held: Claim) -> None:
+    """Train a held arm and mark how it ended; nothing is raised, whatever happens."""
     try:
-        _train(database, held)
+        train_held(database, held)
     except FenceLost:
         log.warning("Arm %s is no longer held here.", held.arm_id, extra={"action": "fence_lost"})
     except Exception as error:
         log.exception("Arm %s failed.", held.arm_id, extra={"action": "fail_arm"})
-        code, message = _reason(error)
+        code, message = reason(error)
         with database.write() as session:
             arms.fail(session, held, code, message)
 
 
-def _reason(error: Exception) -> tuple[str, str]:
+def reason(error: Exception) -> tuple[str, str]:
     """Return the code and the sentence a user gets; the trace is for the log only."""
     if isinstance(error, BnlabError):
         return error.code, error.message
@@ -60,7 +64,8 @@ def _reason(error: Exception) -> tuple[str, str]:
     return "unexpected_error", UNEXPECTED
 
 
-def _train(database: Database, held: Claim) -> None:
+def train_held(database: Database, held: Claim) -> None:
+    """Train a held arm to its end, to a cancel, or to the word that this worker stops."""
     from worker.tensorflow_setup import prepare_tensorflow
 
     prepare_tensorflow(process.settings().threads)

@@ -213,7 +213,8 @@ def _chunk(
         images = pixels(validation_images)[None]  # [1, V, 784]
         images = tf.repeat(images, fields.replicates, axis=0) if fields.replicates > 1 else images
         logits = dense.evaluation_logits(fields, arm, parameters, population, images)  # [R, V, 10]
-        answers = tf.argmax(logits, axis=-1, output_type=tf.int32)  # of NaN the first: a diverged network says 0
+        logits = tf.where(tf.math.is_nan(logits), np.inf, logits)  # NaN counts as largest, as in NumPy
+        answers = tf.argmax(logits, axis=-1, output_type=tf.int32)  # so a diverged network answers 0
         return tf.reduce_sum(tf.cast(answers == validation_labels, tf.int32), axis=-1)  # [R]
 
     correct = tf.cond(evaluate, count_correct, lambda: tf.zeros([fields.replicates], tf.int32))

@@ -1,0 +1,128 @@
+"""The dense network in TensorFlow: properties of batch normalization, and one answer with the NumPy network."""
+
+import numpy as np
+import pytest
+
+from models.datasets import Dataset
+from models.dense import Array, DenseNetwork, shapes, softmax, starting_arrays
+from models.spec import Activation, ArmName, Placement, ResolvedSpec, Spec
+from worker.tensorflow_setup import prepare_tensorflow
+
+prepare_tensorflow(1)
+
+import tensorflow as tf  # noqa: E402  (after its threads are set)
+
+from worker import dense  # noqa: E402
+
+
+def resolved(**fields: object) -> ResolvedSpec:
+    return Spec.model_validate({"hidden_layers": (20, 15), "seed": 3, **fields}).resolve("mnist-5k")
+
+
+def stacked(arrays: dict[str, Array]) -> dict[str, tf.Tensor]:
+    return {name: tf.constant(array[np.newaxis]) for name, array in arrays.items()}
+
+
+def with_random_everything(spec: ResolvedSpec, arm: ArmName) -> dict[str, Array]:
+    """Return arrays in which no parameter has the value that would hide a mistake."""
+    generator = np.random.default_rng(0)
+    arrays = starting_arrays(spec, arm, 0)
+    for name, array in arrays.items():
+        if not name.endswith("/weights"):
+            low = 0.5 if name.endswith(("/gamma", "/population_variance")) else -0.5
+            arrays[name] = generator.uniform(low, 1.5, array.shape).astype(np.float32)
+    return arrays
+
+
+def test_in_training_each_units_normalized_values_have_mean_0_and_variance_1() -> None:
+    spec = resolved(weight_scale=5.0)
+    images = np.random.default_rng(1).uniform(0, 1, (1, 60, 784)).astype(np.float32)
+    arrays = starting_arrays(spec, ArmName.WITH_BATCH_NORM, 0)
+    _, batch = dense.training_logits(spec, ArmName.WITH_BATCH_NORM, stacked(arrays), tf.constant(images))
+    z = images[0] @ arrays["hidden_1/weights"]
+    mean, variance = (batch[f"hidden_1/population_{what}"].numpy()[0] for what in ("mean", "variance"))
+    normalized = (z - mean) / np.sqrt(variance + spec.batch_norm.epsilon)
+    np.testing.assert_allclose(normalized.mean(axis=0), 0, atol=1e-3)
+    np.testing.assert_allclose(normalized.var(axis=0), 1, atol=1e-3)
+
+
+def test_the_variance_of_a_batch_is_the_biased_one() -> None:
+    spec = resolved()
+    images = np.random.default_rng(1).uniform(0, 1, (1, 4, 784)).astype(np.float32)
+    arrays = starting_arrays(spec, ArmName.WITH_BATCH_NORM, 0)
+    _, batch = dense.training_logits(spec, ArmName.WITH_BATCH_NORM, stacked(arrays), tf.constant(images))
+    expected = (images[0] @ arrays["hidden_1/weights"]).var(axis=0, ddof=0)
+    np.testing.assert_allclose(batch["hidden_1/population_variance"][0], expected, rtol=1e-4)
+
+
+def test_training_and_inference_differ_at_first_and_agree_once_the_population_is_that_batch() -> None:
+    spec = resolved()
+    images = tf.constant(np.random.default_rng(1).uniform(0, 1, (1, 60, 784)).astype(np.float32))
+    parameters = stacked(starting_arrays(spec, ArmName.WITH_BATCH_NORM, 0))
+    population = {name: value for name, value in parameters.items() if "/population_" in name}
+    training, batch = dense.training_logits(spec, ArmName.WITH_BATCH_NORM, parameters, images)
+
+    def inference() -> Array:
+        logits: Array = dense.evaluation_logits(spec, ArmName.WITH_BATCH_NORM, parameters, population, images).numpy()
+        return logits
+
+    assert np.abs(inference() - training.numpy()).max() > 0.1
+    for _ in range(2_000):  # 0.99 ** 2000 is 2e-9
+        population = dense.moved_population(spec, population, batch)
+    np.testing.assert_allclose(inference(), training.numpy(), atol=1e-4)
+
+
+def test_the_population_moves_by_one_minus_momentum() -> None:
+    spec = resolved(batch_norm={"momentum": 0.9})
+    moved = dense.moved_population(spec, {"p": tf.constant([10.0])}, {"p": tf.constant([20.0])})
+    np.testing.assert_allclose(moved["p"], [10 * 0.9 + 20 * 0.1], rtol=1e-6)
+
+
+def test_the_switch_leaves_the_population_as_it_is() -> None:
+    spec = resolved(batch_norm={"update_population_statistics": False})
+    moved = dense.moved_population(spec, {"p": tf.constant([10.0])}, {"p": tf.constant([20.0])})
+    np.testing.assert_array_equal(moved["p"], [10.0])
+
+
+def test_replicates_side_by_side_answer_as_each_alone() -> None:
+    spec = resolved()
+    images = np.random.default_rng(1).uniform(0, 1, (3, 12, 784)).astype(np.float32)
+    alone = [starting_arrays(spec, ArmName.WITH_BATCH_NORM, replicate) for replicate in range(3)]
+    together = {name: tf.constant(np.stack([arrays[name] for arrays in alone])) for name in alone[0]}
+    logits, _ = dense.training_logits(spec, ArmName.WITH_BATCH_NORM, together, tf.constant(images))
+    for replicate, arrays in enumerate(alone):
+        one, _ = dense.training_logits(
+            spec, ArmName.WITH_BATCH_NORM, stacked(arrays), tf.constant(images[replicate : replicate + 1])
+        )
+        np.testing.assert_allclose(logits[replicate], one[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("placement", ["before_activation", "after_activation"])
+@pytest.mark.parametrize("arm", list(ArmName))
+def test_numpy_answers_as_tensorflow_does_with_both_statistics(
+    digits: Dataset, arm: ArmName, placement: Placement, activation: Activation
+) -> None:
+    spec = resolved(activation=activation, batch_norm={"placement": placement})
+    arrays = with_random_everything(spec, arm)
+    images = digits.test_images.astype(np.float32) / np.float32(255)  # [1000, 784]
+    network = DenseNetwork(spec, arm, arrays)
+    tensors = stacked(arrays)
+
+    by_population = dense.evaluation_logits(spec, arm, tensors, tensors, tf.constant(images[np.newaxis])).numpy()[0]
+    np.testing.assert_allclose(network.probabilities(images), softmax(by_population), atol=1e-5)
+    if arm is ArmName.WITH_BATCH_NORM:
+        by_batch, _ = dense.training_logits(spec, arm, tensors, tf.constant(images[np.newaxis]))
+        np.testing.assert_allclose(network.probabilities(images, "batch"), softmax(by_batch.numpy()[0]), atol=1e-5)
+
+
+def test_every_array_of_the_network_is_used() -> None:
+    spec = resolved()
+    images = tf.constant(np.random.default_rng(1).uniform(0, 1, (1, 5, 784)).astype(np.float32))
+    for arm in ArmName:
+        arrays = with_random_everything(spec, arm)
+        before = dense.evaluation_logits(spec, arm, stacked(arrays), stacked(arrays), images).numpy()
+        for name in shapes(spec, arm):
+            changed = stacked({**arrays, name: arrays[name] + np.float32(0.5)})
+            after = dense.evaluation_logits(spec, arm, changed, changed, images).numpy()
+            assert np.abs(after - before).max() > 1e-6, name

@@ -1,0 +1,84 @@
+"""The lesson's short comparison on the full MNIST files: its published figures, and what statistics do at inference."""
+
+import numpy as np
+import pytest
+
+from models.datasets import Dataset
+from models.dense import DenseNetwork, softmax
+from models.results import NetworkResult
+from models.spec import ArmName, ResolvedSpec, Spec
+from worker.examination import examine
+from worker.tensorflow_setup import prepare_tensorflow
+
+prepare_tensorflow(1)
+
+import tensorflow as tf  # noqa: E402  (after its threads are set)
+
+from worker import dense  # noqa: E402
+from worker.training import ResidentData, train  # noqa: E402
+
+PUBLISHED = {ArmName.WITHOUT_BATCH_NORM: 0.8286, ArmName.WITH_BATCH_NORM: 0.9578}
+SEEDS = (1, 2, 3, 4, 5)
+
+Runs = dict[ArmName, list[tuple[DenseNetwork, NetworkResult]]]
+
+
+def lesson(seed: int) -> ResolvedSpec:
+    return Spec(training_batches=2_000, batches_per_sample=50, seed=seed).resolve("mnist")
+
+
+@pytest.fixture(scope="module")
+def runs(full_mnist: Dataset) -> Runs:
+    """Both arms of the comparison with each seed, trained and examined."""
+    data = ResidentData(full_mnist)
+    found: Runs = {arm: [] for arm in ArmName}
+    for seed in SEEDS:
+        for arm in ArmName:
+            end = list(train(lesson(seed), arm, data))[-1].trained
+            assert end is not None
+            network = DenseNetwork(lesson(seed), arm, end.arrays[0])
+            found[arm].append((network, examine(network, full_mnist, end.validation_correct[0])))
+    return found
+
+
+def accuracies(runs: Runs, arm: ArmName) -> list[float]:
+    return [result.validation_correct / result.validation_total for _, result in runs[arm]]
+
+
+def test_with_batch_normalization_every_seed_comes_within_0_01_of_the_published_accuracy(runs: Runs) -> None:
+    found = accuracies(runs, ArmName.WITH_BATCH_NORM)
+    print(f"with: {found}")
+    assert all(abs(accuracy - PUBLISHED[ArmName.WITH_BATCH_NORM]) <= 0.01 for accuracy in found), found
+
+
+def test_without_it_four_of_five_seeds_come_within_0_03_of_the_published_accuracy(runs: Runs) -> None:
+    found = accuracies(runs, ArmName.WITHOUT_BATCH_NORM)
+    print(f"without: {found}")
+    assert sum(abs(accuracy - PUBLISHED[ArmName.WITHOUT_BATCH_NORM]) <= 0.03 for accuracy in found) >= 4, found
+
+
+def test_one_at_a_time_population_statistics_are_right_and_batch_statistics_answer_one_digit(runs: Runs) -> None:
+    for _, result in runs[ArmName.WITH_BATCH_NORM]:
+        population, batch = result.population.single_predictions, result.batch
+        print(f"one at a time: {population.correct} of 200 with population statistics")
+        assert len(population.answers) == 200
+        assert population.correct >= 0.92 * 200
+        assert batch is not None
+        assert len(batch.single_predictions.answers) == 200
+        assert len(set(batch.single_predictions.answers)) == 1
+
+
+def test_numpy_answers_as_tensorflow_does_on_all_test_images(runs: Runs, full_mnist: Dataset) -> None:
+    images = full_mnist.test_images.astype(np.float32) / np.float32(255)  # [10000, 784]
+    for arm in ArmName:
+        network, _ = runs[arm][0]
+        tensors = {name: tf.constant(array[np.newaxis]) for name, array in network.arrays.items()}
+        theirs = dense.evaluation_logits(network.spec, arm, tensors, tensors, tf.constant(images[np.newaxis]))
+        gap = np.abs(network.probabilities(images) - softmax(theirs.numpy()[0])).max()
+        print(f"{arm.value}, population statistics: largest difference {gap:.1e}")
+        assert gap <= 1e-5
+        if arm is ArmName.WITH_BATCH_NORM:
+            theirs, _ = dense.training_logits(network.spec, arm, tensors, tf.constant(images[np.newaxis]))
+            gap = np.abs(network.probabilities(images, "batch") - softmax(theirs.numpy()[0])).max()
+            print(f"{arm.value}, batch statistics: largest difference {gap:.1e}")
+            assert gap <= 1e-5
