@@ -1,0 +1,20 @@
+"""`python -m bench`: every measurement, one after the other, as tables; `python -m bench training` for one of them."""
+
+import sys
+
+from bench import api, service, training
+
+MEASUREMENTS = {"training": training.main, "service": service.main, "api": api.main}
+
+
+def main(names: list[str]) -> None:
+    """Run the named measurements, all of them if none is named."""
+    unknown = [name for name in names if name not in MEASUREMENTS]
+    if unknown:
+        sys.exit(f"There is no measurement {unknown[0]!r}; there are {', '.join(MEASUREMENTS)}.")
+    for name in names or MEASUREMENTS:
+        MEASUREMENTS[name]()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,76 @@
+"""An arm inside the service beside the training function called directly, in one run and in turn."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from bench.report import in_words, print_table
+from bench.training import BATCHES, spec
+from bnlab.client import Client
+from bnlab.up import Service
+from models.spec import ArmName
+
+ROUNDS = 3
+
+#: Run in a process of its own, so that it and the worker have the machine one after the other.
+DIRECTLY = """
+import sys
+from worker.tensorflow_setup import prepare_tensorflow
+prepare_tensorflow(1)
+from bench.training import spec
+from models import datasets
+from models.settings import Settings
+from models.spec import ArmName
+from worker.training import ResidentData, train
+settings = Settings()
+data = ResidentData(datasets.load(settings.dataset, settings.data_dir))
+for arm in ArmName:
+    *_, end = train(spec(), arm, data)
+    print(arm.value, end.batches_per_second)
+"""
+
+
+def main() -> None:
+    """Measure one arm at a time with one worker, and both side by side with two."""
+    one: dict[str, list[float]] = {arm.value: [] for arm in ArmName}
+    two: dict[str, list[float]] = {arm.value: [] for arm in ArmName}
+    direct: dict[str, list[float]] = {arm.value: [] for arm in ArmName}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(ROUNDS):
+            with Service(port=0, state_dir=Path(folder), workers=1) as service:
+                _add(one, _in_service(service))
+            _add(direct, _directly())
+            with Service(port=0, state_dir=Path(folder), workers=2) as service:
+                _add(two, _in_service(service))
+    rows = []
+    for arm in ArmName:
+        name = arm.value
+        share = np.median(one[name]) / np.median(direct[name])
+        rows.append((name, in_words(direct[name]), in_words(one[name]), f"{share:.2f}", in_words(two[name])))
+    print_table(
+        f"Batches per second of an arm, one thread per worker, {BATCHES:,} batches, a sample every 500",
+        ("", "function", "in the service", "of the function", "both arms at once"),
+        rows,
+    )
+
+
+def _in_service(service: Service) -> dict[str, float]:
+    with Client(service.url) as client:
+        # A first experiment of the same shape: so that compiling and importing are over on every worker.
+        for batches in (1_000, BATCHES):
+            setting = {**spec().model_dump(mode="json"), "training_batches": batches}
+            experiment = client.wait(client.submit(**setting)["id"], poll_interval_s=1.0, timeout_s=600)
+    return {name: arm["batches_per_second"] for name, arm in experiment["arms"].items()}
+
+
+def _directly() -> dict[str, float]:
+    done = subprocess.run([sys.executable, "-c", DIRECTLY], capture_output=True, text=True, check=True)
+    return {name: float(speed) for name, speed in (line.split() for line in done.stdout.splitlines())}
+
+
+def _add(found: dict[str, list[float]], new: dict[str, float]) -> None:
+    for name, speed in new.items():
+        found[name].append(speed)

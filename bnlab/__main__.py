@@ -1,0 +1,5 @@
+"""`python -m bnlab` is `bnlab`."""
+
+from bnlab.cli import main
+
+main()

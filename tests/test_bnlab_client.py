@@ -1,0 +1,234 @@
+"""The Python client: what it sends, what it makes of the answers, and how it waits."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from bnlab.client import Client
+from bnlab.errors import ApiProblem, NotAnAddress, NotJson, ServerUnreachable, UnexpectedAnswer, WaitedTooLong
+
+PNG = b"\x89PNG\r\n\x1a\n and so on"
+JPEG = b"\xff\xd8\xff and so on"
+ROWS = [[0.0] * 28] * 28
+
+
+class Recorder:
+    """A server that keeps every request and gives its answers in turn, the last one again and again."""
+
+    def __init__(self, *answers: httpx.Response | httpx.TransportError) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, httpx.TransportError):
+            raise answer
+        return answer
+
+    def client(self) -> Client:
+        return Client("http://server", transport=httpx.MockTransport(self))
+
+
+class Image:
+    """An array as NumPy has them, as far as the client cares."""
+
+    def tolist(self) -> list[list[float]]:
+        return ROWS
+
+
+def answer(body: Any, status: int = 200) -> httpx.Response:
+    return httpx.Response(status, json=body)
+
+
+def with_status(status: str) -> httpx.Response:
+    return answer({"id": "e1", "status": status})
+
+
+def problem(status: int, **members: Any) -> httpx.Response:
+    return httpx.Response(
+        status, json={"status": status, **members}, headers={"Content-Type": "application/problem+json"}
+    )
+
+
+def sent(request: httpx.Request) -> Any:
+    return json.loads(request.content)
+
+
+def test_submit_sends_only_the_fields_that_were_given() -> None:
+    server = Recorder(answer({"id": "e1"}, 202))
+    with server.client() as client:
+        assert client.submit(learning_rate=0.5, hidden_layers=[10, 10]) == {"id": "e1"}
+    (request,) = server.requests
+    assert (request.method, request.url.path) == ("POST", "/experiments")
+    assert sent(request) == {"learning_rate": 0.5, "hidden_layers": [10, 10]}
+    assert request.headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("call", "method", "target"),
+    [
+        (lambda c: c.experiment("e1"), "GET", "/experiments/e1"),
+        (lambda c: c.experiment("../a b"), "GET", "/experiments/..%2Fa%20b"),
+        (lambda c: c.experiments(), "GET", "/experiments?limit=20"),
+        (lambda c: c.experiments("running", 5, "x"), "GET", "/experiments?status=running&limit=5&cursor=x"),
+        (lambda c: c.curve("e1"), "GET", "/experiments/e1/curve?format=json"),
+        (lambda c: c.curve_csv("e1"), "GET", "/experiments/e1/curve?format=csv"),
+        (lambda c: c.curve_picture("e1", "svg"), "GET", "/experiments/e1/curve?format=svg"),
+        (lambda c: c.cancel("e1"), "POST", "/experiments/e1/cancel"),
+        (lambda c: c.digits(3), "GET", "/digits?count=3"),
+        (lambda c: c.health(), "GET", "/health/ready"),
+    ],
+)
+def test_each_method_asks_for_its_address(call: Callable[[Client], object], method: str, target: str) -> None:
+    server = Recorder(answer({}))
+    with server.client() as client:
+        call(client)
+    (request,) = server.requests
+    assert (request.method, request.url.raw_path.decode()) == (method, target)
+
+
+def test_an_address_with_a_path_keeps_it() -> None:
+    server = Recorder(answer({}))
+    with Client("http://server/bnlab/", transport=httpx.MockTransport(server)) as client:
+        client.experiment("e1")
+    assert server.requests[0].url.path == "/bnlab/experiments/e1"
+
+
+def test_all_experiments_follow_the_cursor_to_the_last_page() -> None:
+    first = answer({"experiments": [{"id": "e3"}, {"id": "e2"}], "next_cursor": "more"})
+    last = answer({"experiments": [{"id": "e1"}], "next_cursor": None})
+    server = Recorder(first, last)
+    with server.client() as client:
+        assert [experiment["id"] for experiment in client.all_experiments("failed")] == ["e3", "e2", "e1"]
+    assert [dict(request.url.params) for request in server.requests] == [
+        {"status": "failed", "limit": "100"},
+        {"status": "failed", "limit": "100", "cursor": "more"},
+    ]
+
+
+def test_the_curve_comes_as_text_and_as_a_picture() -> None:
+    server = Recorder(httpx.Response(200, text="arm,step\n"), httpx.Response(200, content=PNG))
+    with server.client() as client:
+        assert client.curve_csv("e1") == "arm,step\n"
+        assert client.curve_picture("e1") == PNG
+
+
+@pytest.mark.parametrize("image", [ROWS, [0.0] * 784, Image()])
+def test_numbers_are_predicted_as_json(image: Any) -> None:
+    server = Recorder(answer({"digit": 7}))
+    with server.client() as client:
+        client.predict(image, experiment="e1", statistics="batch")
+    body = sent(server.requests[0])
+    assert sum(len(row) if isinstance(row, list) else 1 for row in body.pop("image")) == 784
+    assert body == {"experiment": "e1", "statistics": "batch"}
+
+
+@pytest.mark.parametrize(
+    ("picture", "kind"), [(PNG, "image/png"), (JPEG, "image/jpeg"), (b"GIF89a", "application/octet-stream")]
+)
+def test_a_picture_is_predicted_as_it_is_with_the_choices_in_the_address(
+    picture: bytes, kind: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "digit"
+    file.write_bytes(picture)
+    server = Recorder(answer({"digit": 7}))
+    with server.client() as client:
+        for image in (picture, file, str(file)):
+            client.predict(image, arm="with_batch_norm", replicate=0)
+    for request in server.requests:
+        assert request.content == picture
+        assert request.headers["Content-Type"] == kind
+        assert dict(request.url.params) == {"arm": "with_batch_norm", "replicate": "0"}
+
+
+def test_a_problem_names_each_field_what_is_allowed_and_what_came() -> None:
+    said = problem(
+        422,
+        type="urn:bnlab:problem:invalid_input",
+        title="Unprocessable Entity",
+        detail="The request is not valid.",
+        code="invalid_input",
+        errors=[
+            {"field": "learning_rate", "allowed": "greater than 0", "received": -1},
+            {"field": "image", "allowed": "784 numbers", "received": None},
+        ],
+        hint="read the lesson",
+    )
+    with Recorder(said).client() as client, pytest.raises(ApiProblem) as caught:
+        client.submit(learning_rate=-1)
+    error = caught.value
+    assert (error.status, error.code, error.title) == (422, "invalid_input", "Unprocessable Entity")
+    assert error.type == "urn:bnlab:problem:invalid_input"
+    assert error.extensions == {"hint": "read the lesson"}
+    assert str(error) == (
+        "The request is not valid. (422)\n"
+        "  learning_rate: allowed is greater than 0; received -1\n"
+        "  image: allowed is 784 numbers"
+    )
+
+
+def test_an_error_that_is_no_problem_json_still_has_its_status() -> None:
+    with Recorder(httpx.Response(502, text="<html>")).client() as client, pytest.raises(ApiProblem) as caught:
+        client.health()
+    assert (caught.value.status, str(caught.value)) == (502, "Bad Gateway (502)")
+    assert (caught.value.errors, caught.value.code) == ([], None)
+
+
+def test_an_unreachable_server_is_named_with_the_way_to_start_one() -> None:
+    with Recorder(httpx.ConnectError("refused")).client() as client, pytest.raises(ServerUnreachable) as caught:
+        client.health()
+    assert "http://server" in str(caught.value)
+    assert "`bnlab up`" in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://server", "http://", "http://server:port", "http://a..b"])
+def test_what_is_no_address_is_refused_at_once(url: str) -> None:
+    with pytest.raises(NotAnAddress, match="http://127"):
+        Client(url)
+
+
+@pytest.mark.parametrize("body", [b"<html>hello</html>", b"[1, 2]"])
+def test_an_answer_of_somebody_else_is_told_apart(body: bytes) -> None:
+    with Recorder(httpx.Response(200, content=body)).client() as client, pytest.raises(UnexpectedAnswer):
+        client.experiment("e1")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
+def test_what_json_cannot_carry_is_not_sent(value: object) -> None:
+    server = Recorder(answer({}))
+    with server.client() as client, pytest.raises(NotJson):
+        client.submit(learning_rate=value)
+    assert server.requests == []
+
+
+def test_wait_returns_the_ended_experiment_and_tells_each_change_once() -> None:
+    server = Recorder(*map(with_status, ["queued", "running", "running", "failed"]))
+    seen: list[str] = []
+    with server.client() as client:
+        ended = client.wait("e1", poll_interval_s=0, on_change=lambda experiment: seen.append(experiment["status"]))
+    assert ended["status"] == "failed"
+    assert seen == ["queued", "running", "failed"]
+
+
+def test_wait_gives_up_after_its_time() -> None:
+    with Recorder(with_status("running")).client() as client, pytest.raises(WaitedTooLong, match="still running"):
+        client.wait("e1", poll_interval_s=0, timeout_s=0)
+
+
+def test_wait_outlasts_a_server_that_restarts() -> None:
+    server = Recorder(with_status("running"), httpx.ConnectError("refused"), problem(503), with_status("succeeded"))
+    with server.client() as client:
+        assert client.wait("e1", poll_interval_s=0)["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("first", [httpx.ConnectError("refused"), problem(404)])
+def test_wait_does_not_wait_for_what_was_never_there(first: httpx.Response | httpx.TransportError) -> None:
+    server = Recorder(first, with_status("succeeded"))
+    with server.client() as client, pytest.raises((ServerUnreachable, ApiProblem)):
+        client.wait("e1", poll_interval_s=0)
+    assert len(server.requests) == 1
