@@ -19,7 +19,7 @@ async def read_body(request: Request) -> bytes:
     settings: Settings = request.app.state.settings
     too_large = HTTPException(413, f"The body is larger than {settings.max_body_bytes} bytes.")
     declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > settings.max_body_bytes:
+    if declared.isdecimal() and float(declared) > settings.max_body_bytes:  # int() refuses thousands of digits
         raise too_large
     body = bytearray()
     async for piece in request.stream():
@@ -30,22 +30,46 @@ async def read_body(request: Request) -> bytes:
 
 
 def content_type(request: Request, allowed: tuple[str, ...]) -> str:
-    """Return the body's media type, JSON if it names none; 415 if it is not an allowed one."""
+    """Return the body's media type, JSON if it names none; 415 if it is not an allowed one, or compressed."""
     named = request.headers.get("content-type", "").partition(";")[0].strip().lower() or JSON
     if named not in allowed:
-        raise HTTPException(415, f"Content-Type is one of {', '.join(allowed)}; received {named[:80]}.")
+        raise HTTPException(
+            415,
+            f"A body of Content-Type {named[:80]} is not taken here; send the header "
+            f"`Content-Type: {'` or `Content-Type: '.join(allowed)}` (curl: -H 'Content-Type: {allowed[0]}').",
+        )
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        raise HTTPException(
+            415,
+            f"A body of Content-Encoding {encoding[:80]} is not taken here; send it uncompressed.",
+            {"Accept-Encoding": "identity"},
+        )
     return named
 
 
 def parse(model: type[Model], body: bytes) -> Model:
     """Return the body as a strict model; an empty body is an empty object. Raises InvalidInput."""
     try:
-        return model.model_validate_json(body or b"{}")
+        return model.model_validate_json(body or b"{}", strict=True)
     except ValidationError as error:
         raise InvalidInput(field_errors(error.errors(include_url=False))) from None
 
 
 def documented(schema: type[BaseModel], examples: dict[str, Any], **others: Any) -> dict[str, Any]:
     """Return the OpenAPI request body of a route that reads it itself."""
-    content = {JSON: {"schema": schema.model_json_schema(), "examples": examples}, **others}
+    whole = schema.model_json_schema()
+    content = {JSON: {"schema": _inlined(whole, whole.pop("$defs", {})), "examples": examples}, **others}
     return {"requestBody": {"required": False, "content": content}}
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """Return a schema without references: inside an OpenAPI document they would point nowhere."""
+    if isinstance(schema, list):
+        return [_inlined(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    named = definitions.get(schema.get("$ref", "").removeprefix("#/$defs/"), {})
+    return _inlined(named, definitions) | {
+        key: _inlined(part, definitions) for key, part in schema.items() if key != "$ref"
+    }

@@ -76,28 +76,36 @@ def _csv(curve: Curve) -> str:
 
 def _negotiated(accept: str) -> Format:
     """Return the format the Accept header likes best (RFC 9110, 12.5.1); 406 if it likes none."""
-    best: tuple[float, Format] | None = None
+    qualities: dict[str, float] = {}
     for choice in accept.split(","):
-        media_range, *parameters = (part.strip() for part in choice.split(";"))
-        quality = _quality(parameters)
-        liked = next((name for name, media in MEDIA_TYPES.items() if _covers(media_range.lower(), media)), None)
-        if liked is not None and quality > (best[0] if best else 0.0):
-            best = (quality, liked)
-    if best is None:
+        media_range, *parameters = (part.strip().lower() for part in choice.split(";"))
+        qualities.setdefault(media_range, _quality(parameters))
+    if set(qualities) == {""}:  # an empty header asks for nothing
+        qualities = {"*/*": 1.0}
+    places = list(qualities)
+
+    def liking(name: Format) -> tuple[float, int]:
+        """Return the quality of the most specific range that covers a format, and how early that range stands."""
+        media_type = MEDIA_TYPES[name]
+        for media_range in (media_type, f"{media_type.partition('/')[0]}/*", "*/*"):
+            if media_range in qualities:
+                return qualities[media_range], -places.index(media_range)
+        return 0.0, 0
+
+    best = max(MEDIA_TYPES, key=liking)  # of equals the first of ours
+    if not liking(best)[0]:
         raise HTTPException(406, f"Accept one of {', '.join(MEDIA_TYPES.values())}; received {accept[:120]}.")
-    return best[1]
+    return best
 
 
 def _quality(parameters: list[str]) -> float:
+    """Return the `q` of a media range: 1 if it has none, 0 if it is no number from 0 to 1."""
     for parameter in parameters:
         name, _, value = parameter.partition("=")
-        if name.strip().lower() == "q":
+        if name.strip() == "q":
             try:
-                return float(value)
+                quality = float(value)
             except ValueError:
                 return 0.0
+            return quality if 0 <= quality <= 1 else 0.0
     return 1.0
-
-
-def _covers(media_range: str, media_type: str) -> bool:
-    return media_range in ("*/*", media_type) or media_range == f"{media_type.partition('/')[0]}/*"

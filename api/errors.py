@@ -1,8 +1,9 @@
 """Which error is which status, and the one shape of all of them: application/problem+json (RFC 9457)."""
 
+import json
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -10,9 +11,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from models.errors import (
     BnlabError,
@@ -27,6 +29,10 @@ log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
 SHOWN_CHARACTERS = 120
+SHOWN_ERRORS = 20
+
+#: RFC 9110's names where Python's differ from one version to the next; titles and codes are made of them.
+PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 #: The first class that fits decides.
 STATUS: tuple[tuple[type[BnlabError], HTTPStatus], ...] = (
@@ -53,7 +59,7 @@ class Problem(BaseModel):
         json_schema_extra={
             "example": {
                 "type": "urn:bnlab:problem:invalid_input",
-                "title": "Unprocessable Entity",
+                "title": PHRASES[422],
                 "status": 422,
                 "detail": "The request is not valid.",
                 "code": "invalid_input",
@@ -70,28 +76,36 @@ class Problem(BaseModel):
     errors: list[FieldProblem]
 
 
+def phrase(status: int) -> str:
+    """Return the name of a status."""
+    return PHRASES.get(status) or HTTPStatus(status).phrase
+
+
 def response(status: int) -> dict[str, Any]:
     """Return the OpenAPI entry of an error with this status."""
     return {
-        "description": HTTPStatus(status).phrase,
+        "description": phrase(status),
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI entries of a route's errors."""
-    return {status: {**response(status), "model": Problem} for status in statuses}
+    return {status: response(status) for status in statuses}
 
 
-def problem(status: int, code: str, detail: str, errors: Iterable[FieldError] = (), **details: Any) -> JSONResponse:
-    """Return the answer for an error."""
+def problem(status: int, code: str, detail: str, errors: Sequence[FieldError] = (), **details: Any) -> JSONResponse:
+    """Return the answer for an error; of very many field errors, the first ones."""
     fields = [
-        {"field": error.field, "allowed": error.allowed, "received": readable(error.received)} for error in errors
+        {"field": readable(error.field), "allowed": error.allowed, "received": readable(error.received)}
+        for error in errors[:SHOWN_ERRORS]
     ]
+    if len(errors) > SHOWN_ERRORS:
+        detail += f" These are the first {SHOWN_ERRORS} of {len(errors)} errors."
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     body = {
         "type": f"urn:bnlab:problem:{code}",
-        "title": HTTPStatus(status).phrase,
+        "title": phrase(status),
         "status": status,
         "detail": detail,
         "code": code,
@@ -116,6 +130,10 @@ def field_errors(details: Iterable[Mapping[str, Any]], skip: int = 0) -> list[Fi
             allowed = "no field of this name"
         elif detail["type"] == "json_invalid":
             allowed, received = f"a JSON object ({allowed})", None
+        elif detail["type"] == "too_short":
+            allowed = f"at least {context['min_length']} of them"
+        elif detail["type"] == "too_long":
+            allowed = f"at most {context['max_length']} of them"
         elif detail["type"] == "missing":
             allowed, received = "a value: this field is required", None
         found.append(FieldError(path, allowed, received))
@@ -130,7 +148,7 @@ def readable(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    text = value if isinstance(value, str) else str(value)
+    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
     text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
 
@@ -158,13 +176,16 @@ def install(app: FastAPI) -> None:
         return problem(500, "internal_error", "Something stored cannot be read; the service's log has the details.")
 
     @app.exception_handler(HTTPException)
-    def _http(_request: Request, error: HTTPException) -> JSONResponse:
-        phrase = HTTPStatus(error.status_code).phrase
-        answer = problem(error.status_code, phrase.lower().replace(" ", "_"), error.detail or phrase)
+    def _http(request: Request, error: HTTPException) -> JSONResponse:
+        name = phrase(error.status_code)
+        answer = problem(error.status_code, name.lower().replace(" ", "_"), error.detail or name)
         answer.headers.update(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            answer.headers["Allow"] = ", ".join(_methods(app, request))
         return answer
 
     @app.exception_handler(OperationalError)
+    @app.exception_handler(ProgrammingError)  # its tables are not there
     @app.exception_handler(PoolTimeout)
     def _database(_request: Request, error: Exception) -> JSONResponse:
         log.error("The database does not answer.", exc_info=error, extra={"action": "answer_503"})
@@ -173,3 +194,27 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
         return problem(500, "internal_error", "Something went wrong; the service's log has the details.")
+
+    _document(app)
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """Return what the path can be asked with, by all of its routes."""
+    return [
+        method
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in app.routes)
+    ]
+
+
+def _document(app: FastAPI) -> None:
+    """Put the shape of errors into the OpenAPI document: FastAPI itself would call it application/json."""
+    generate = app.openapi
+
+    def _with_problem() -> dict[str, Any]:
+        document = generate()
+        shape = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        document["components"]["schemas"] |= {**shape.pop("$defs"), "Problem": shape}
+        return document
+
+    app.openapi = _with_problem  # type: ignore[method-assign]

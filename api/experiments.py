@@ -1,7 +1,7 @@
 """Routes of experiments: submit, list, read, cancel."""
 
 import base64
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -96,6 +96,6 @@ def _decode(text: str) -> Cursor:
         moment = datetime.fromisoformat(created_at)
         if moment.tzinfo is None:
             raise ValueError
-        return moment, UUID(experiment_id)
-    except ValueError:  # of base64, of the text, of the moment, of the id
+        return moment.astimezone(UTC), UUID(experiment_id)
+    except (ValueError, OverflowError):  # of base64, of the text, of the moment, of the id
         raise InvalidInput([FieldError("cursor", "next_cursor of the page before", text)]) from None

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,9 @@ def from_numbers(image: Any) -> Array:
     if array.dtype.kind not in "iuf":
         raise _refused(ALLOWED_NUMBERS, "something that is not a number")
     if array.shape not in ((PIXELS,), (SIDE, SIDE)):
-        raise _refused(ALLOWED_NUMBERS, "×".join(str(length) for length in array.shape) + " numbers")
+        raise _refused(ALLOWED_NUMBERS, ("×".join(str(length) for length in array.shape) or "no list of") + " numbers")
+    if bool in map(type, image if array.ndim == 1 else chain.from_iterable(image)):  # NumPy takes true among numbers
+        raise _refused(ALLOWED_NUMBERS, "something that is not a number")
     # NaN is neither smaller nor larger: ask for what is right, not for what is wrong
     inside = (array >= 0) & (array <= 1)
     if not inside.all():
@@ -35,21 +38,37 @@ def from_numbers(image: Any) -> Array:
 
 
 def from_picture(content: bytes, media_type: str) -> Array:
-    """Return a PNG or JPEG as an array [784]; its size is read from its head before anything is unpacked."""
+    """Return a PNG or JPEG as an array [784]; its size is read from its head before anything is unpacked.
+
+    What is transparent is black. Raises InvalidImage, naming the field `image`.
+    """
+    file = io.BytesIO(content)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content), formats=(FORMATS[media_type],)) as picture:
+            with Image.open(file, formats=(FORMATS[media_type],)) as picture:
                 if picture.size != (SIDE, SIDE):
                     raise _refused(ALLOWED_PICTURE, "×".join(str(length) for length in picture.size) + " pixels")
                 if getattr(picture, "n_frames", 1) != 1:
                     raise _refused(ALLOWED_PICTURE, "an animation")
-                grey = np.asarray(picture.convert("RGBA").convert("RGB").convert("L"), np.float32)
+                picture.verify()  # of a PNG, every checksum to the end; after it the file is opened anew
+            with Image.open(file, formats=(FORMATS[media_type],)) as picture:
+                return _grey(picture).reshape(PIXELS)
     except UnidentifiedImageError:
         raise _refused(f"a picture of the kind {media_type}", "something else") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise _refused(f"a whole picture of the kind {media_type}", "a damaged or oversized one") from None
-    return grey.reshape(PIXELS) / np.float32(255)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise _refused(ALLOWED_PICTURE, "many millions of pixels") from None
+    except (OSError, SyntaxError, ValueError, EOFError):
+        raise _refused(f"a whole picture of the kind {media_type}", "a damaged one") from None
+
+
+def _grey(picture: Image.Image) -> Array:
+    """Return a picture of any mode as grey 0…1, [28, 28], laid over black."""
+    if picture.mode.startswith("I;16"):  # Pillow would cut 16 bits off at 255
+        return np.asarray(picture).astype(np.float32) / np.float32(65_535)
+    coloured = picture.convert("RGBA")
+    over_black = Image.alpha_composite(Image.new("RGBA", coloured.size, "black"), coloured)
+    return np.asarray(over_black.convert("L"), np.float32) / np.float32(255)
 
 
 def _refused(allowed: str, received: Any) -> InvalidImage:

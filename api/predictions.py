@@ -16,6 +16,7 @@ from api.errors import responses
 from models import networks
 from models.database import Database
 from models.dense import Array
+from models.errors import FieldError, InvalidInput, NetworkDiverged
 from models.spec import ArmName, Statistics
 
 router = APIRouter(tags=["predictions"])
@@ -79,6 +80,9 @@ async def predict(
     kind = content_type(request, (JSON, *images.FORMATS))
     body = await read_body(request)
     if kind == JSON:
+        if request.query_params:
+            allowed = "no query parameters beside JSON: write the choice into the body"
+            raise InvalidInput([FieldError(name, allowed, value) for name, value in request.query_params.items()])
         asked = parse(PredictRequest, body)
         choice, image = asked, images.from_numbers(asked.image)
     else:
@@ -95,7 +99,15 @@ async def _answer(image: Array, choice: Choice, database: Database, cache: Netwo
     trained = cache.ready(key)
     if trained is None:
         trained = await to_thread.run_sync(cache.load, database, key)
-    probabilities = trained.network.probabilities(image[np.newaxis], choice.statistics)[0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        probabilities = trained.network.probabilities(image[np.newaxis], choice.statistics)[0]
+    if not np.isfinite(probabilities).all():
+        raise NetworkDiverged(
+            "The network's numbers leave the range of float32 for this image; it cannot predict.",
+            arm=choice.arm.value,
+            replicate=choice.replicate,
+            diverged_at=None,
+        )
     return Prediction(
         digit=int(probabilities.argmax()),
         probabilities=[float(share) for share in probabilities],

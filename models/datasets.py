@@ -15,7 +15,7 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,15 +90,15 @@ def _load_mnist(data_dir: Path) -> Dataset:
 
 
 def _images(data_dir: Path, file: str) -> Bytes:
-    return np.frombuffer(_read_checked(data_dir, file), np.uint8, offset=16).reshape(-1, PIXELS)
+    return np.frombuffer(read_checked(data_dir, file, MNIST_FILES[file]), np.uint8, offset=16).reshape(-1, PIXELS)
 
 
 def _labels(data_dir: Path, file: str) -> Bytes:
-    return np.frombuffer(_read_checked(data_dir, file), np.uint8, offset=8)
+    return np.frombuffer(read_checked(data_dir, file, MNIST_FILES[file]), np.uint8, offset=8)
 
 
-def _read_checked(data_dir: Path, file: str) -> bytes:
-    """Return an MNIST file uncompressed; the folder may hold it plain or as .gz."""
+def read_checked(data_dir: Path, file: str, sha256: str) -> bytes:
+    """Return an MNIST file uncompressed; the folder may hold it plain or as .gz. Raises DatasetUnavailable."""
     for path in (data_dir / f"{file}.gz", data_dir / file):
         if path.is_file():
             try:
@@ -107,7 +107,7 @@ def _read_checked(data_dir: Path, file: str) -> bytes:
                 raise DatasetUnavailable(
                     f"The MNIST file {path.name} cannot be read; remove it and fetch it again."
                 ) from error
-            if hashlib.sha256(content).hexdigest() != MNIST_FILES[file]:
+            if hashlib.sha256(content).hexdigest() != sha256:
                 raise DatasetUnavailable(
                     f"The MNIST file {path.name} is not the original; remove it and fetch it again."
                 )
@@ -141,27 +141,32 @@ def _load_mnist_5k() -> Dataset:
     )
 
 
-def fetch_mnist(data_dir: Path, mirrors: tuple[str, ...], report: Report) -> None:
+def fetch_mnist(
+    data_dir: Path, mirrors: tuple[str, ...], report: Report, files: Mapping[str, str] = MNIST_FILES
+) -> None:
     """Bring the MNIST files that the data folder lacks, from the first mirror that has them.
 
     A file appears in the folder only whole and checked. Raises DatasetUnavailable when no mirror gives it.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
-    for file in MNIST_FILES:
+    for file, sha256 in files.items():
         if (data_dir / f"{file}.gz").is_file() or (data_dir / file).is_file():
             continue
         for mirror in mirrors:
             try:
                 content = _download(f"{mirror}/{file}.gz", file, report)
-                if hashlib.sha256(gzip.decompress(content)).hexdigest() == MNIST_FILES[file]:
+                if hashlib.sha256(gzip.decompress(content)).hexdigest() == sha256:
                     break
-            except (httpx.HTTPError, OSError, EOFError, zlib.error):
+            except (httpx.HTTPError, httpx.InvalidURL, OSError, EOFError, zlib.error):
                 continue
         else:
             raise DatasetUnavailable(f"No mirror gave the MNIST file {file}.gz.")
         part = data_dir / f"{file}.gz.{os.getpid()}.part"
-        part.write_bytes(content)
-        part.replace(data_dir / f"{file}.gz")
+        try:
+            part.write_bytes(content)
+            part.replace(data_dir / f"{file}.gz")
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _download(url: str, file: str, report: Report) -> bytes:
@@ -186,11 +191,14 @@ def find_or_fetch(settings: Settings, report: Report) -> tuple[DatasetName, str]
         _load_mnist(settings.data_dir)
         return "mnist", f"Data set: mnist, the full files in {settings.data_dir}."
     except DatasetUnavailable as error:
-        _load_mnist_5k()
-        return "mnist-5k", (
-            f"Data set: mnist-5k, 5,000 MNIST digits from an installed package. ({error.message} Put the four files "
-            f"into {settings.data_dir} or set BNLAB_DATA_DIR to use the full set.)"
-        )
+        reason = error.message
+    except OSError as error:
+        reason = f"The data folder cannot be used: {error.strerror}."
+    _load_mnist_5k()
+    return "mnist-5k", (
+        f"Data set: mnist-5k, 5,000 MNIST digits from an installed package. ({reason} Put the four files "
+        f"into {settings.data_dir} or set BNLAB_DATA_DIR to use the full set.)"
+    )
 
 
 def main() -> None:

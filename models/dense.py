@@ -122,7 +122,8 @@ class DenseNetwork:
 
 def softmax(logits: Array) -> Array:
     """Return exp(logits) / Σ exp(logits) along the last axis, shifted so that nothing overflows."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    with np.errstate(over="ignore"):  # a difference beyond float32 is −∞, and its share 0
+        powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     shares: Array = powers / powers.sum(axis=-1, keepdims=True)
     return shares
 

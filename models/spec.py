@@ -10,7 +10,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 PIXELS = 784
@@ -61,7 +61,7 @@ class _Strict(BaseModel):
 class BatchNormSpec(_Strict):
     """How the arm with batch normalization does it (Ioffe and Szegedy, 2015)."""
 
-    momentum: float = Field(
+    momentum: Annotated[float, AfterValidator(abs)] = Field(  # −0 equals 0, but is another text
         0.99, ge=0, lt=1, description="Share of the old population statistics that one batch leaves in place."
     )
     epsilon: float = Field(0.001, gt=0, le=1, description="Added to the variance before its square root is taken.")
