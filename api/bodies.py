@@ -69,7 +69,6 @@ def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
         return [_inlined(part, definitions) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    named = definitions.get(schema.get("$ref", "").removeprefix("#/$defs/"), {})
-    return _inlined(named, definitions) | {
-        key: _inlined(part, definitions) for key, part in schema.items() if key != "$ref"
-    }
+    if "$ref" in schema:
+        schema = {**definitions[schema["$ref"].removeprefix("#/$defs/")], **schema}
+    return {key: _inlined(part, definitions) for key, part in schema.items() if key != "$ref"}

@@ -2,12 +2,14 @@
 
 from typing import Literal
 
-from fastapi import APIRouter, Response
-from pydantic import BaseModel, Field
+from fastapi import APIRouter
+from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.dependencies import BellsDep, DatabaseDep
+from api.errors import responses
 from models import schema
+from models.errors import NotReady
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -19,10 +21,9 @@ class Live(BaseModel):
 
 
 class Ready(BaseModel):
-    """Whether experiments can be accepted and answered, and what is missing."""
+    """Experiments can be accepted and answered."""
 
-    status: Literal["ready", "not_ready"]
-    missing: list[str] = Field(description="One sentence for each thing that is missing; empty when ready.")
+    status: Literal["ready"]
 
 
 @router.get("/live")
@@ -31,9 +32,9 @@ def live() -> Live:
     return Live(status="live")
 
 
-@router.get("/ready", responses={503: {"model": Ready, "description": "Something is missing."}})
-def ready(database: DatabaseDep, bells: BellsDep, response: Response) -> Ready:
-    """Say whether the database, its tables and the broker are there."""
+@router.get("/ready", responses=responses(503))
+def ready(database: DatabaseDep, bells: BellsDep) -> Ready:
+    """Say that the database, its tables and the broker are there; if not, 503 names all that is `missing`."""
     missing = []
     try:
         with database.read() as session:
@@ -44,5 +45,5 @@ def ready(database: DatabaseDep, bells: BellsDep, response: Response) -> Ready:
     if not bells.reachable():
         missing.append("The broker does not answer: check BNLAB_BROKER_URL and that it runs.")
     if missing:
-        response.status_code = 503
-    return Ready(status="not_ready" if missing else "ready", missing=missing)
+        raise NotReady(missing=missing)
+    return Ready(status="ready")

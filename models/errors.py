@@ -13,6 +13,7 @@ BnlabError
 │   ├── NotTrainedYet
 │   └── NetworkDiverged
 ├── Unavailable                 nothing is wrong with the request; try again later
+│   ├── NotReady
 │   └── DatasetUnavailable
 ├── NetworkDamaged              stored arrays do not fit their spec
 └── FenceLost                   a worker wrote with a fence that is no longer current
@@ -119,6 +120,12 @@ class Unavailable(BnlabError):
     """This cannot be served now; try again later."""
 
     code = "unavailable"
+
+
+class NotReady(Unavailable):
+    """The service is not ready; `missing` says what it lacks."""
+
+    code = "not_ready"
 
 
 class DatasetUnavailable(Unavailable):
