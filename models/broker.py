@@ -1,5 +1,7 @@
 """The bell: the name of the task, and how both sides reach the broker. A message carries an arm's id, no authority."""
 
+import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -54,8 +56,22 @@ def prepare_folders(settings: Settings) -> None:
     folder = settings.state_dir / "broker"
     for name in ("queue", "control", "processed"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    _note_binding(folder / "control" / f"{QUEUE}.exchange")
     for message in (folder / "processed").iterdir():
         _remove_if_old(message)
+
+
+def _note_binding(file: Path) -> None:
+    """Write the transport's note of which queue the bells go to; it appears whole.
+
+    Without it, processes that start on a new folder write it themselves: one may read what another has not written yet,
+    and end.
+    """
+    if file.exists():
+        return
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    part.write_text(json.dumps([[QUEUE, "", QUEUE]]))  # routing key, pattern, queue
+    part.replace(file)
 
 
 def _remove_if_old(message: Path) -> None:

@@ -18,11 +18,14 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = make_engine(url)
         self._writing = self.engine.execution_options(begin_immediate=True)
+        # All statements of one look see the same moment; a SQLite transaction does so by itself.
+        on_sqlite = self.engine.dialect.name == "sqlite"
+        self._reading = self.engine if on_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Open a session for one look; what it loaded stays readable after it is closed."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        with Session(self._reading, expire_on_commit=False) as session:
             yield session
 
     @contextmanager

@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import Select, select, tuple_, update
+from sqlalchemy import Select, case, select, tuple_, update
 from sqlalchemy.orm import Session, selectinload
 
 from models.errors import ExperimentFinished, UnknownExperiment
-from models.spec import FINISHED, ArmName, ResolvedSpec, Status
+from models.spec import ArmName, ResolvedSpec, Status
 from models.tables import Arm, Experiment
 
 #: Where a page begins: after the experiment created at this moment with this id.
@@ -57,19 +57,22 @@ def cancel(session: Session, experiment_id: UUID) -> Experiment:
     Cancelling a cancelled experiment changes nothing. Raises UnknownExperiment, and ExperimentFinished if it
     succeeded or failed before.
     """
-    experiment = read(session, experiment_id)
-    if experiment.status in FINISHED:
-        if experiment.status is Status.CANCELLED:
-            return experiment
-        raise ExperimentFinished(status=experiment.status.value)
-    mine = Arm.experiment_id == experiment_id
-    session.execute(
+    waits = Arm.status == Status.QUEUED
+    # One statement: an arm cannot slip from one status to the other between two.
+    stopped = session.execute(
         update(Arm)
-        .where(mine, Arm.status == Status.QUEUED)
-        .values(status=Status.CANCELLED, cancel_requested=True, finished_at=datetime.now(UTC))
-    )
-    session.execute(update(Arm).where(mine, Arm.status == Status.RUNNING).values(cancel_requested=True))
-    return read(session, experiment_id)
+        .where(Arm.experiment_id == experiment_id, Arm.status.in_((Status.QUEUED, Status.RUNNING)))
+        .values(
+            cancel_requested=True,
+            status=case((waits, Status.CANCELLED), else_=Arm.status),
+            finished_at=case((waits, datetime.now(UTC)), else_=Arm.finished_at),
+        )
+        .returning(Arm.id)
+    ).all()
+    experiment = read(session, experiment_id)
+    if not stopped and experiment.status is not Status.CANCELLED:
+        raise ExperimentFinished(status=experiment.status.value)
+    return experiment
 
 
 def _whole() -> Select[Experiment]:
