@@ -43,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.database = Database(settings.database_url)
     app.state.bells = Bells(settings)
-    app.state.networks = NetworkCache(settings.cached_networks)
+    app.state.networks = NetworkCache(settings.network_cache_bytes)
     errors.install(app)
     for room in (experiments, curves, predictions, digits, health):
         app.include_router(room.router)

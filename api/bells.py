@@ -18,6 +18,7 @@ class Bells:
     def __init__(self, settings: Settings) -> None:
         self._celery = Celery("bnlab-api", set_as_current=False)
         self._celery.conf.update(celery_options(settings))
+        self._celery.conf.broker_transport_options["max_retries"] = 0  # a broker that is down holds up no thread
 
     def ring(self, arm_ids: Iterable[UUID]) -> None:
         """Send a message for each arm. A lost one is no error: the workers look for waiting arms themselves."""
@@ -37,7 +38,7 @@ class Bells:
         """Return whether the broker answers."""
         try:
             with self._celery.connection_for_write() as connection:
-                connection.ensure_connection(max_retries=1, timeout=2)
+                connection.ensure_connection(max_retries=1, interval_start=0, timeout=2)
             return True
         except Exception:  # whatever the transport raises
             return False

@@ -13,10 +13,10 @@ Key = tuple[UUID, ArmName, int]
 
 
 class NetworkCache:
-    """A few loaded networks. A stored network never changes, so a cached one is never stale."""
+    """A few loaded networks, at least the last one. A stored network never changes, so a cached one is never stale."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
         self._ready: OrderedDict[Key, TrainedNetwork] = OrderedDict()
         self._lock = Lock()
 
@@ -36,6 +36,9 @@ class NetworkCache:
                 found = networks.read(session, *key)
             with self._lock:
                 self._ready[key] = found
-                while len(self._ready) > self._size:
+                while len(self._ready) > 1 and self._bytes() > self._most_bytes:
                     self._ready.popitem(last=False)
         return found
+
+    def _bytes(self) -> int:
+        return sum(trained.network.size_bytes for trained in self._ready.values())

@@ -94,8 +94,10 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: response(status) for status in statuses}
 
 
-def problem(status: int, code: str, detail: str, errors: Sequence[FieldError] = (), **details: Any) -> JSONResponse:
-    """Return the answer for an error; of very many field errors, the first ones."""
+def problem(
+    status: int, code: str, detail: str, errors: Sequence[FieldError] = (), details: Mapping[str, Any] | None = None
+) -> JSONResponse:
+    """Return the answer for an error; of very many field errors, the first ones. `details` are further members."""
     fields = [
         {"field": readable(error.field), "allowed": error.allowed, "received": readable(error.received)}
         for error in errors[:SHOWN_ERRORS]
@@ -104,13 +106,13 @@ def problem(status: int, code: str, detail: str, errors: Sequence[FieldError] = 
         detail += f" These are the first {SHOWN_ERRORS} of {len(errors)} errors."
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     body = {
+        **(details or {}),
         "type": f"urn:bnlab:problem:{code}",
         "title": phrase(status),
         "status": status,
         "detail": detail,
         "code": code,
         "errors": fields,
-        **details,
     }
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
@@ -123,6 +125,8 @@ def field_errors(details: Iterable[Mapping[str, Any]], skip: int = 0) -> list[Fi
         if detail["type"] == "out_of_bounds":  # a rule between fields, see models/spec.py
             found.append(FieldError(context["field"], context["allowed"], context["received"]))
             continue
+        if detail["type"] == "too_short" and len(detail["input"]) >= context["min_length"]:
+            continue  # items that are wrong were not counted; they have errors of their own
         path = ".".join(str(part) for part in detail["loc"][skip:])
         allowed = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
         received = detail["input"]
@@ -163,7 +167,7 @@ def install(app: FastAPI) -> None:
             log.error("%s", error.message, exc_info=error, extra={"action": "answer_500"})
             return problem(500, error.code, error.message)
         fields = error.errors if isinstance(error, InvalidInput) else []
-        return problem(status, error.code, error.message, fields, **error.details)
+        return problem(status, error.code, error.message, fields, error.details)
 
     @app.exception_handler(RequestValidationError)
     def _parameters(_request: Request, error: RequestValidationError) -> JSONResponse:

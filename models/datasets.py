@@ -12,12 +12,12 @@ import gzip
 import hashlib
 import importlib.util
 import json
-import os
 import sys
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import numpy as np
@@ -161,7 +161,7 @@ def fetch_mnist(
                 continue
         else:
             raise DatasetUnavailable(f"No mirror gave the MNIST file {file}.gz.")
-        part = data_dir / f"{file}.gz.{os.getpid()}.part"
+        part = data_dir / f"{file}.gz.{uuid4().hex}.part"  # process ids repeat among containers
         try:
             part.write_bytes(content)
             part.replace(data_dir / f"{file}.gz")

@@ -82,6 +82,11 @@ class DenseNetwork:
         if found != expected or len(self.arrays) != len(expected):
             raise NetworkDamaged
 
+    @property
+    def size_bytes(self) -> int:
+        """The memory its arrays take."""
+        return sum(array.nbytes for array in self.arrays.values())
+
     def logits(self, images: Array, statistics: Statistics = "population") -> Array:
         """Return the ten sums before the softmax: [images, 784] with pixels 0…1 in, [images, 10] out.
 

@@ -71,7 +71,7 @@ def cancel(session: Session, experiment_id: UUID) -> Experiment:
     ).all()
     experiment = read(session, experiment_id)
     if not stopped and experiment.status is not Status.CANCELLED:
-        raise ExperimentFinished(status=experiment.status.value)
+        raise ExperimentFinished(experiment_status=experiment.status.value)
     return experiment
 
 

@@ -82,7 +82,7 @@ def read(session: Session, experiment_id: UUID, arm: ArmName, replicate: int) ->
     if replicate >= spec.replicates:
         raise UnknownReplicate(replicate=replicate, replicates=spec.replicates)
     if found.Network is None:
-        raise NotTrainedYet(arm=arm.value, status=found.status.value)
+        raise NotTrainedYet(arm=arm.value, arm_status=found.status.value)
     if found.Network.diverged_at is not None:
         raise NetworkDiverged(arm=arm.value, replicate=replicate, diverged_at=found.Network.diverged_at)
     return TrainedNetwork(experiment_id, arm, replicate, _from_row(found.Network, spec, arm))

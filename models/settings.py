@@ -48,7 +48,9 @@ class Settings(BaseSettings):
         MNIST_MIRRORS, description="Where the MNIST files are fetched from when the data folder lacks them, in order."
     )
     max_body_bytes: int = Field(1_048_576, ge=1_024, description="The largest request body, in bytes.")
-    cached_networks: int = Field(32, ge=1, description="How many trained networks the API keeps ready to predict.")
+    network_cache_bytes: int = Field(
+        67_108_864, ge=0, description="Memory for trained networks that the API keeps ready to predict, in bytes."
+    )
     threads: int = Field(
         1, ge=1, le=256, description="Threads of one worker process; part of what makes two runs the same to the bit."
     )

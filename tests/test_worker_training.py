@@ -4,10 +4,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.arms import Sample
 from models.datasets import Dataset
-from models.dense import Array, DenseNetwork, softmax, starting_arrays
+from models.dense import DenseNetwork, softmax, starting_arrays
 from models.spec import ArmName, ResolvedSpec, Spec
 from models.streams import batch_indices
 from worker.examination import examine
@@ -35,7 +36,7 @@ def trained(spec: ResolvedSpec, arm: ArmName, data: ResidentData) -> tuple[list[
     return [step.sample for step in steps if step.sample is not None], steps[-1].trained
 
 
-def by_hand(spec: ResolvedSpec, arm: ArmName, data: Dataset) -> dict[str, Array]:
+def by_hand(spec: ResolvedSpec, arm: ArmName, data: Dataset) -> dict[str, NDArray[np.float64]]:
     """Return the network after the training, by the paper's equations and the chain rule, in double precision."""
     arrays = {name: array.astype(np.float64) for name, array in starting_arrays(spec, arm, 0).items()}
     layers = [f"hidden_{i + 1}" for i in range(len(spec.hidden_layers))]

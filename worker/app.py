@@ -17,10 +17,12 @@ app = Celery("bnlab", include=["worker.tasks"])
 
 @app.add_defaults  # read when first needed, not at import
 def _options() -> dict[str, Any]:
+    settings = Settings()
     return {
-        **celery_options(Settings()),
+        **celery_options(settings),
         "task_acks_late": False,  # the database, not the broker, knows what runs
-        "worker_prefetch_multiplier": 1,  # do not hold arms that another worker could train
+        "worker_prefetch_multiplier": 1,  # do not hold arms that another worker could train …
+        "worker_disable_prefetch": settings.broker_url.startswith("redis"),  # … not even one; Celery can so on Redis
         "worker_enable_remote_control": False,  # a cancel is a flag in the database
         "worker_send_task_events": False,  # nobody listens
         "worker_proc_alive_timeout": 60.0,  # a loaded machine may be slow to fork

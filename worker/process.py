@@ -9,6 +9,7 @@ from multiprocessing.synchronize import Event
 from typing import TYPE_CHECKING
 
 from celery import Celery
+from celery.worker import state
 
 from models import arms, datasets
 from models.broker import TRAIN_ARM
@@ -81,12 +82,14 @@ def warm_up() -> None:
 
 
 def ring_for_waiting_arms(celery: Celery) -> None:
-    """Ring again, until the worker stops, for the arm that has waited longest.
+    """Ring again, until the worker stops, for the arm that has waited longest, whenever this worker is idle.
 
     So a lost message costs seconds, never a result. It is one bell per look, however long the queue is, and a bell
     for an arm that is taken does nothing.
     """
     while not stopping().wait(settings().bell_interval_s):
+        if state.reserved_requests:  # it trains, or is about to
+            continue
         try:
             with database().read() as session:
                 waiting = arms.queued(session, limit=1)

@@ -1,0 +1,248 @@
+"""What the end-to-end tests share: real processes with their logs, and the story that every set-up must tell."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import numpy as np
+from PIL import Image
+from sqlalchemy import select
+
+from bnlab.client import Client
+from models.database import Database
+from models.tables import Arm
+
+ROOT = Path(__file__).parents[1]
+ARMS = ("without_batch_norm", "with_batch_norm")
+PATIENCE_S = 120.0
+
+#: Trained in a tenth of a second, once its program is compiled.
+SHORT = {
+    "hidden_layers": [32, 32],
+    "learning_rate": 0.05,
+    "training_batches": 400,
+    "batches_per_sample": 50,
+    "seed": 7,
+    "dataset": "mnist-5k",
+}
+#: The same program for some seconds: long enough to do something to it meanwhile.
+LONG = {**SHORT, "training_batches": 30_000, "batches_per_sample": 500}
+#: The same again, for longer than any test waits.
+ENDLESS = {**SHORT, "training_batches": 1_000_000, "batches_per_sample": 1_000}
+
+
+# ----------------------------------------------------------------------------------------------- processes
+
+
+class Process:
+    """A running process in a session of its own; what it writes goes to a file."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path, cwd: Path, env: Mapping[str, str]) -> None:
+        self.name, self._log = name, log
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env=env,
+                start_new_session=True,
+            )
+        self.pid = self._process.pid
+
+    def said(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def exit_code(self) -> int | None:
+        """Return None while it runs."""
+        return self._process.poll()
+
+    def wait(self, timeout_s: float) -> int:
+        """Return its exit code; fail, with what it wrote, if it does not end in time."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} has not ended within {timeout_s:g} s:\n{self.said()}") from None
+
+    def wait_until(self, true: Callable[[], bool], timeout_s: float = 60) -> None:
+        """Wait, bounded, until something is true that this process is to bring about."""
+        end = time.monotonic() + timeout_s
+        while not true():
+            assert self.exit_code() is None, f"{self.name} has ended with {self.exit_code()}:\n{self.said()}"
+            assert time.monotonic() < end, f"{self.name} is not so far after {timeout_s:g} s:\n{self.said()}"
+            time.sleep(0.05)
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """Kill it and what it has started, and wait for its end."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+class Processes:
+    """The processes of one set-up: whatever happens in the `with` block, none of them outlives it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.all: list[Process] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            for process in self.all:
+                process.send(signal.SIGTERM)
+            end = time.monotonic() + 20
+            while time.monotonic() < end and any(process.exit_code() is None for process in self.all):
+                time.sleep(0.05)
+        finally:
+            for process in self.all:
+                process.kill()
+
+    def start(self, name: str, command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Process:
+        log = self._folder / f"{len(self.all)}-{name}.log"
+        process = Process(name, command, log, cwd, {**bare_environment(self._folder), **env})
+        self.all.append(process)
+        return process
+
+    def print_logs(self) -> None:
+        """Print what all have written; a test framework shows it for a test that fails."""
+        for process in self.all:
+            print(f"--- {process.name} ({process.pid}, exit code {process.exit_code()}) ---")
+            print(process.said())
+
+
+def bare_environment(home: Path) -> dict[str, str]:
+    """Return the least a process needs; nothing of the user's settings."""
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8"}
+
+
+def parents() -> dict[int, int]:
+    """Return the parent of each process that lives; one that has ended and waits to be collected does not."""
+    if Path("/proc/self/stat").exists():  # a small Linux has no ps
+        lines = [_stat(folder) for folder in Path("/proc").glob("[0-9]*")]
+    else:
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,stat=,ppid="], capture_output=True, text=True, check=True)
+        lines = listed.stdout.splitlines()
+    rows = (line.split() for line in lines if line)
+    return {int(pid): int(parent) for pid, state, parent in rows if not state.startswith("Z")}
+
+
+def _stat(folder: Path) -> str:
+    try:
+        pid, _, rest = (folder / "stat").read_text().partition(" (")
+    except (FileNotFoundError, ProcessLookupError):  # it has just ended
+        return ""
+    return f"{pid} {' '.join(rest.rpartition(') ')[2].split()[:2])}"
+
+
+def with_descendants(pid: int) -> set[int]:
+    """Return the process and all that it, or one of its own, has started."""
+    table, found = parents(), {pid}
+    while more := {child for child, parent in table.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+# --------------------------------------------------------------------------------------------------- story
+
+
+def submitted(client: Client, spec: dict[str, Any]) -> str:
+    """Submit a spec and return the experiment's id."""
+    return str(client.submit(**spec)["id"])
+
+
+def finished(client: Client, id: str, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
+    """Wait until the experiment has ended, and return it."""
+    return client.wait(id, poll_interval_s=0.1, timeout_s=timeout_s)
+
+
+def wait_for_points(client: Client, id: str, count: int) -> None:
+    """Wait until both arms of a running experiment have that many points."""
+    end = time.monotonic() + 60
+    while min(len(arm["steps"]) for arm in client.curve(id)["arms"].values()) < count:
+        status = client.experiment(id)["status"]
+        assert status in ("queued", "running"), f"the experiment is {status} before it has {count} points"
+        assert time.monotonic() < end, f"no {count} points within 60 s; the experiment is {status}"
+        time.sleep(0.05)
+
+
+def arms_of(database: Database, id: str) -> dict[str, Arm]:
+    """Return the rows of both arms."""
+    with database.read() as session:
+        rows = session.scalars(select(Arm)).all()
+    return {row.name.value: row for row in rows if str(row.experiment_id) == id}
+
+
+def worker_pid(arm: Arm) -> int:
+    """Return the process that trained the arm last."""
+    assert arm.worker is not None
+    return int(arm.worker.rpartition(":")[2])
+
+
+def check_curves(client: Client, experiment: dict[str, Any], spec: dict[str, Any]) -> None:
+    """Check that both curves are whole and that the arm with batch normalization has learned."""
+    assert experiment["status"] == "succeeded", experiment
+    assert experiment["progress"]["fraction"] == 1.0
+    curve = client.curve(experiment["id"])
+    for name in ARMS:
+        arm = curve["arms"][name]
+        assert arm["steps"] == list(range(0, spec["training_batches"], spec["batches_per_sample"]))
+        assert arm["replicates"] == [arm["mean"]]
+        assert len(arm["mean"]) == len(arm["steps"])
+        assert all(0 <= accuracy <= 1 for accuracy in arm["mean"])
+        assert experiment["arms"][name]["diverged_at"] is None
+    assert experiment["arms"]["with_batch_norm"]["final_validation_accuracy"]["mean"] > 0.7
+
+
+def check_arms_side_by_side(database: Database, id: str) -> None:
+    """Check that two worker processes trained the arms, and both at one moment."""
+    one, other = arms_of(database, id).values()
+    assert worker_pid(one) != worker_pid(other)
+    latest_start = max(arm.started_at for arm in (one, other) if arm.started_at)
+    assert all(arm.finished_at and latest_start < arm.finished_at for arm in (one, other))
+
+
+def digits(client: Client, count: int) -> list[dict[str, Any]]:
+    """Return the first test digits of the data set that the story's experiments use."""
+    params: dict[str, str | int] = {"count": count, "dataset": "mnist-5k"}
+    answer = httpx.get(f"{client.base_url}/digits", params=params, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()["digits"]
+    return found
+
+
+def check_predictions(client: Client, id: str) -> None:
+    """Check twenty single digits: right with the population's statistics, all the same with those of the batch."""
+    shown = digits(client, 20)
+    assert len({digit["label"] for digit in shown}) > 5
+    right = sum(client.predict(digit["image"], experiment=id)["digit"] == digit["label"] for digit in shown)
+    assert right >= 15
+    of_batch = {client.predict(digit["image"], experiment=id, statistics="batch")["digit"] for digit in shown}
+    assert len(of_batch) == 1
+
+
+def check_picture(client: Client, id: str) -> None:
+    """Check that a digit gets the same answer as a PNG picture and as numbers."""
+    numbers = digits(client, 1)[0]["image"]
+    picture = BytesIO()
+    Image.fromarray(np.rint(np.array(numbers) * 255).astype(np.uint8)).save(picture, "PNG")
+    of_picture = client.predict(picture.getvalue(), experiment=id)
+    of_numbers = client.predict(numbers, experiment=id)
+    assert of_picture["digit"] == of_numbers["digit"]
+    np.testing.assert_allclose(of_picture["probabilities"], of_numbers["probabilities"], atol=1e-6)

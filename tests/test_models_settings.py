@@ -1,0 +1,111 @@
+"""The settings: each one documented, read from the environment, and kept in the state folder where it is a place."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from models.settings import MNIST_MIRRORS, Settings
+
+#: Each setting as the environment writes it, and as the program reads it.
+SAMPLES: dict[str, tuple[str, Any]] = {
+    "state_dir": ("/srv/bnlab", Path("/srv/bnlab")),
+    "database_url": ("postgresql+psycopg://u@h/d", "postgresql+psycopg://u@h/d"),
+    "broker_url": ("redis://h:6379/0", "redis://h:6379/0"),
+    "data_dir": ("/data", Path("/data")),
+    "dataset": ("mnist-5k", "mnist-5k"),
+    "mnist_mirrors": ('["http://a", "http://b"]', ("http://a", "http://b")),
+    "max_body_bytes": ("2048", 2048),
+    "network_cache_bytes": ("3", 3),
+    "threads": ("4", 4),
+    "write_interval_s": ("0.25", 0.25),
+    "bell_interval_s": ("2", 2.0),
+    "broker_poll_interval_s": ("1", 1.0),
+}
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_each_setting_is_explained_in_sentences() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert field.description[0].isupper(), name
+        assert field.description.endswith("."), name
+
+
+def test_each_setting_is_read_from_the_environment_with_the_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(SAMPLES) == set(Settings.model_fields)
+    before = Settings()
+    for name, (text, _) in SAMPLES.items():
+        monkeypatch.setenv(name.upper(), text)
+    assert Settings() == before  # without its prefix a variable belongs to somebody else
+    for name, (text, value) in SAMPLES.items():
+        assert getattr(before, name) != value
+        monkeypatch.setenv(f"BNLAB_{name.upper()}", text)
+        assert getattr(Settings(), name) == value
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Settings()
+    for name in SAMPLES:
+        monkeypatch.setenv(f"BNLAB_{name.upper()}", "")
+    assert Settings() == before
+
+
+def test_an_unknown_variable_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BNLAB_SOMETHING_NEWER", "1")
+    Settings()
+
+
+def test_what_is_kept_is_kept_in_the_state_folder(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path / "state")
+    assert settings.database_url == f"sqlite:///{tmp_path}/state/bnlab.sqlite3"
+    assert settings.data_dir == tmp_path / "state" / "data"
+    assert settings.broker_url == "filesystem://"
+    assert Settings().state_dir == tmp_path / ".bnlab"  # of the folder it is started in
+    assert list(tmp_path.iterdir()) == []  # to read settings makes nothing
+
+
+def test_folders_are_absolute_and_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert Settings(state_dir=Path("~/bnlab")).state_dir == tmp_path / "home" / "bnlab"
+    assert Settings(data_dir=Path("digits")).data_dir == tmp_path / "digits"
+
+
+def test_the_full_set_comes_by_default_from_more_than_one_public_mirror() -> None:
+    settings = Settings()
+    assert settings.dataset == "mnist"
+    assert settings.mnist_mirrors == MNIST_MIRRORS
+    assert len(MNIST_MIRRORS) >= 2
+    assert all(mirror.startswith("https://") and not mirror.endswith("/") for mirror in MNIST_MIRRORS)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("dataset", "fashion"),
+        ("max_body_bytes", "0"),
+        ("max_body_bytes", "a lot"),
+        ("network_cache_bytes", "-1"),
+        ("threads", "0"),
+        ("write_interval_s", "0"),
+        ("bell_interval_s", "-1"),
+        ("broker_poll_interval_s", "0"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_the_name_of_its_setting(
+    name: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"BNLAB_{name.upper()}", text)
+    with pytest.raises(ValidationError) as raised:
+        Settings()
+    assert [error["loc"] for error in raised.value.errors()] == [(name,)]
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(Settings(), "threads", 2)  # noqa: B010

@@ -1,0 +1,263 @@
+"""The spec: what is accepted survives unchanged, what is out of bounds is refused by the name of its field."""
+
+import json
+import math
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from models.spec import (
+    MAX_HIDDEN_LAYERS,
+    MAX_SAMPLES,
+    MAX_SEED,
+    MAX_TRAINING_BATCHES,
+    MAX_UNITS,
+    ResolvedSpec,
+    Spec,
+)
+
+Json = dict[str, Any]
+
+
+def parse(asked: Json) -> Spec:
+    """Read a spec as the API does: from JSON, strictly."""
+    return Spec.model_validate_json(json.dumps(asked), strict=True)
+
+
+def refused(text: str | Json) -> list[str]:
+    """Return the fields for which a spec is refused, with dots into objects and lists."""
+    with pytest.raises(ValidationError) as raised:
+        Spec.model_validate_json(text if isinstance(text, str) else json.dumps(text), strict=True)
+    return [
+        error["ctx"]["field"] if error["type"] == "out_of_bounds" else ".".join(str(part) for part in error["loc"])
+        for error in raised.value.errors()
+    ]
+
+
+def _lengths(training_batches: int) -> st.SearchStrategy[Json]:
+    fewest = -(-training_batches // MAX_SAMPLES)
+    return st.builds(
+        lambda every: {"training_batches": training_batches, "batches_per_sample": every},
+        st.integers(fewest, training_batches),
+    )
+
+
+BATCH_NORMS = st.fixed_dictionaries(
+    {},
+    optional={
+        "momentum": st.floats(0, 1, exclude_max=True),
+        "epsilon": st.floats(0, 1, exclude_min=True),
+        "placement": st.sampled_from(["before_activation", "after_activation"]),
+        "implementation": st.just("equations"),
+        "update_population_statistics": st.booleans(),
+    },
+)
+OTHERS: st.SearchStrategy[Json] = st.fixed_dictionaries(
+    {},
+    optional={
+        "network": st.just("dense"),
+        "activation": st.sampled_from(["relu", "sigmoid", "tanh"]),
+        "learning_rate": st.floats(0, 100, exclude_min=True) | st.integers(1, 100),
+        "weight_scale": st.floats(0, 100, exclude_min=True),
+        "hidden_layers": st.lists(st.integers(1, 500), min_size=1, max_size=MAX_HIDDEN_LAYERS),
+        "batch_size": st.integers(2, 1_000),
+        "replicates": st.just(1),
+        "seed": st.none() | st.integers(0, MAX_SEED),
+        "dataset": st.none() | st.sampled_from(["mnist", "mnist-5k"]),
+        "batch_norm": BATCH_NORMS,
+        "preset": st.none(),
+    },
+)
+LENGTHS: st.SearchStrategy[Json] = st.just({}) | st.integers(1, MAX_TRAINING_BATCHES).flatmap(_lengths)
+SPECS: st.SearchStrategy[Json] = st.builds(lambda others, lengths: others | lengths, OTHERS, LENGTHS)
+
+
+@given(SPECS)
+def test_every_valid_spec_comes_back_unchanged_from_its_canonical_json(asked: Json) -> None:
+    resolved = parse(asked).resolve("mnist")
+    text = resolved.canonical_json()
+    assert ResolvedSpec.model_validate_json(text, strict=True) == resolved
+    assert ResolvedSpec.model_validate(json.loads(text), strict=False) == resolved  # as the database gives it
+    assert ResolvedSpec.model_validate_json(text).canonical_json() == text
+
+
+@given(SPECS)
+def test_a_resolved_spec_keeps_what_was_given_and_leaves_nothing_open(asked: Json) -> None:
+    resolved = parse(asked).resolve("mnist-5k").model_dump(mode="json")
+    for field, value in asked.items():
+        if field == "batch_norm":
+            assert value.items() <= resolved[field].items()
+        elif value is not None:
+            assert resolved[field] == value
+    assert resolved["dataset"] in ("mnist", "mnist-5k")
+    assert 0 <= resolved["seed"] <= MAX_SEED
+
+
+@given(SPECS, st.randoms())
+def test_canonical_json_does_not_depend_on_the_order_of_the_fields(asked: Json, random: Any) -> None:
+    def shuffled(part: Json) -> Json:
+        items = [(key, shuffled(value) if isinstance(value, dict) else value) for key, value in part.items()]
+        random.shuffle(items)
+        return dict(items)
+
+    complete = asked | {"seed": 1}
+    assert (
+        parse(shuffled(complete)).resolve("mnist").canonical_json() == parse(complete).resolve("mnist").canonical_json()
+    )
+
+
+def test_equal_specs_have_equal_canonical_json() -> None:
+    a, b = (parse({"seed": 1, "batch_norm": {"momentum": momentum}}).resolve("mnist") for momentum in (0.0, -0.0))
+    assert a == b
+    assert a.canonical_json() == b.canonical_json()
+    one, other = (parse({"seed": 1, "learning_rate": rate}).resolve("mnist") for rate in (1, 1.0))
+    assert one.canonical_json() == other.canonical_json()
+
+
+BOUNDS: list[tuple[str, Any, Any]] = [  # field, the last values inside, the first values outside
+    ("learning_rate", [5e-324, 100.0], [0, -0.01, 100.00001]),
+    ("weight_scale", [5e-324, 100], [0, -5.0, 100.00001]),
+    ("hidden_layers", [[1], [8] * MAX_HIDDEN_LAYERS], [[], [8] * (MAX_HIDDEN_LAYERS + 1), 100, "100", {}]),
+    ("hidden_layers.1", [1, MAX_UNITS], [0, -1, MAX_UNITS + 1, 10.0, True, None]),
+    ("batch_size", [2, 1_000], [1, 0, -60, 1_001]),
+    ("training_batches", [500, MAX_TRAINING_BATCHES], [0, -1, MAX_TRAINING_BATCHES + 1]),
+    ("batches_per_sample", [5, 50_000], [0, -1, 4, 50_001, MAX_TRAINING_BATCHES + 1]),
+    ("replicates", [1], [0, 2]),
+    ("seed", [0, MAX_SEED, None], [-1, MAX_SEED + 1, 10**30]),
+    ("batch_norm.momentum", [0, 0.999], [-0.001, 1, 1.5]),
+    ("batch_norm.epsilon", [5e-324, 1], [0, -0.001, 1.001]),
+    ("batch_norm.update_population_statistics", [True, False], [1, 0, "true", None]),
+    ("batch_norm.placement", ["after_activation"], ["after", "", None]),
+    ("batch_norm.implementation", ["equations"], ["layer", None]),
+    ("batch_norm", [{}], [None, [], True, "default"]),
+    ("network", ["dense"], ["convolutional", None]),
+    ("activation", ["sigmoid"], ["swish", "ReLU", "re\0lu", None, 1]),
+    ("dataset", ["mnist-5k", None], ["fashion-mnist", "", 5_000]),
+    ("preset", [None], ["lesson"]),
+]
+
+
+def nested(field: str, value: Any) -> Json:
+    """Return a spec with one field set, the field named as in an error."""
+    if field == "hidden_layers.1":
+        return {"hidden_layers": [100, value]}
+    outer, _, inner = field.partition(".")
+    return {outer: {inner: value} if inner else value}
+
+
+@pytest.mark.parametrize(("field", "inside", "outside"), BOUNDS)
+def test_each_bound_is_kept_and_named(field: str, inside: list[Any], outside: list[Any]) -> None:
+    for value in inside:
+        parse(nested(field, value))
+    for value in outside:
+        assert refused(nested(field, value)) == [field], value
+
+
+def test_the_bounds_above_speak_of_every_field() -> None:
+    assert {field.partition(".")[0] for field, _, _ in BOUNDS} == set(Spec.model_fields)
+
+
+@given(st.integers(1, 2_000), st.integers(1, 5_000))
+def test_a_sample_never_waits_longer_than_the_training(training_batches: int, beyond: int) -> None:
+    every = training_batches + beyond
+    assert refused({"training_batches": training_batches, "batches_per_sample": every}) == ["batches_per_sample"]
+
+
+@given(st.lists(st.integers(1_000, MAX_UNITS), min_size=2, max_size=MAX_HIDDEN_LAYERS))
+def test_a_network_is_refused_exactly_when_it_has_too_many_weights(layers: list[int]) -> None:
+    widths = [784, *layers, 10]
+    if sum(a * b for a, b in pairwise(widths)) > 25_000_000:
+        assert refused({"hidden_layers": layers}) == ["hidden_layers"]
+    else:
+        parse({"hidden_layers": layers})
+
+
+NUMBERS = ["learning_rate", "weight_scale", "batch_norm.momentum", "batch_norm.epsilon"]
+COUNTS = ["batch_size", "training_batches", "batches_per_sample", "replicates", "seed", "hidden_layers.1"]
+
+
+@pytest.mark.parametrize("field", NUMBERS + COUNTS)
+@pytest.mark.parametrize("token", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", '"1"', '""', "true", "[1]", "{}"])
+def test_what_is_not_a_finite_number_is_no_number(field: str, token: str) -> None:
+    text = json.dumps(nested(field, "HERE")).replace('"HERE"', token)
+    assert refused(text) == [field]
+
+
+@pytest.mark.parametrize("field", COUNTS)
+def test_a_count_is_a_whole_number_written_as_one(field: str) -> None:
+    for token in ("1.0", "2.5", "1e2", "null" if field != "seed" else '"null"'):
+        text = json.dumps(nested(field, "HERE")).replace('"HERE"', token)
+        assert refused(text) == [field], token
+
+
+@given(st.text().filter(lambda name: name not in Spec.model_fields))
+def test_an_unknown_field_is_refused_by_its_name(name: str) -> None:
+    assert refused({name: 0}) == [name]
+
+
+def test_all_wrong_fields_are_named_at_once() -> None:
+    wrong = {"learning_rate": 0, "seed": "1", "learning_rat": 0.1, "batch_norm": {"epsilon": 0, "moment": 1}}
+    assert set(refused(wrong)) == {"learning_rate", "seed", "learning_rat", "batch_norm.epsilon", "batch_norm.moment"}
+
+
+def test_an_open_seed_is_drawn_and_recorded() -> None:
+    seeds = {Spec().resolve("mnist").seed for _ in range(20)}
+    assert len(seeds) > 15
+    assert all(0 <= seed <= MAX_SEED for seed in seeds)
+    assert max(seeds) > 2**16  # of the whole range
+
+
+@pytest.mark.parametrize("seed", [0, 1, MAX_SEED])
+def test_a_given_seed_is_kept(seed: int) -> None:
+    assert Spec(seed=seed).resolve("mnist").seed == seed
+
+
+def test_an_open_data_set_is_the_servers_and_a_given_one_is_kept() -> None:
+    assert Spec().resolve("mnist-5k").dataset == "mnist-5k"
+    assert Spec().resolve("mnist").dataset == "mnist"
+    assert Spec(dataset="mnist").resolve("mnist-5k").dataset == "mnist"
+
+
+def test_a_resolved_spec_has_no_open_seed_and_no_open_data_set() -> None:
+    complete = json.loads(Spec(seed=1).resolve("mnist").canonical_json())
+    for field in ("seed", "dataset"):
+        for open_one in ({k: v for k, v in complete.items() if k != field}, {**complete, field: None}):
+            with pytest.raises(ValidationError, match=field):
+                ResolvedSpec.model_validate(open_one, strict=False)
+
+
+def test_a_spec_does_not_change() -> None:
+    spec = Spec(seed=1).resolve("mnist")
+    for changed in (spec, spec.batch_norm):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(changed, next(iter(type(changed).model_fields)), "other")
+
+
+@pytest.mark.parametrize(
+    ("training_batches", "batches_per_sample", "points"), [(50_000, 500, 100), (2_000, 50, 40), (1, 1, 1), (7, 3, 3)]
+)
+def test_the_curve_has_the_lessons_points(training_batches: int, batches_per_sample: int, points: int) -> None:
+    spec = Spec(training_batches=training_batches, batches_per_sample=batches_per_sample).resolve("mnist")
+    steps = spec.sampled_steps()
+    assert len(steps) == points
+    assert list(steps) == [i for i in range(training_batches) if i % batches_per_sample == 0]
+
+
+@given(st.integers(1, MAX_TRAINING_BATCHES).flatmap(_lengths))
+def test_a_curve_never_has_too_many_points(lengths: Json) -> None:
+    steps = parse(lengths).resolve("mnist").sampled_steps()
+    assert steps[0] == 0
+    assert len(steps) == math.ceil(lengths["training_batches"] / lengths["batches_per_sample"]) <= MAX_SAMPLES
+
+
+def test_the_defaults_are_the_lessons() -> None:
+    spec = Spec()
+    assert (spec.activation, spec.learning_rate, spec.weight_scale) == ("relu", 0.01, 0.05)
+    assert (spec.hidden_layers, spec.batch_size) == ((100, 100, 100), 60)
+    assert (spec.training_batches, spec.batches_per_sample) == (50_000, 500)
+    assert (spec.batch_norm.momentum, spec.batch_norm.epsilon) == (0.99, 0.001)
+    assert spec.batch_norm.update_population_statistics

@@ -1,0 +1,319 @@
+"""docker-compose.yml, end to end: its own commands with its own environment, on a real Postgres and a real Redis."""
+
+import importlib.util
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from conftest import USED, as_administrator, free_port, wait_until
+from sqlalchemy import select
+from stack import (
+    ENDLESS,
+    LONG,
+    ROOT,
+    SHORT,
+    arms_of,
+    check_arms_side_by_side,
+    check_curves,
+    check_picture,
+    check_predictions,
+    finished,
+    parents,
+    submitted,
+    wait_for_points,
+    worker_pid,
+)
+from stack_compose import ComposeStack, compose_file, copied, in_order, requirements, stages
+
+from bnlab.client import Client
+from models.broker import QUEUE
+from models.database import Database
+from models.settings import Settings
+from models.spec import Status
+from models.tables import Network
+
+OURS = {"migrate": "api", "api": "api", "worker": "worker"}
+SERVICES: dict[str, dict[str, Any]] = compose_file()["services"]
+
+#: The file's settings hold but for these: workers look twice a second, and no test reaches into the world.
+TOLD = {
+    "BNLAB_BELL_INTERVAL_S": "0.5",
+    "BNLAB_WRITE_INTERVAL_S": "0.1",
+    "BNLAB_MNIST_MIRRORS": json.dumps([f"http://127.0.0.1:{free_port()}"]),
+}
+
+
+# ----------------------------------------------------------------------------------------- what the files say
+
+
+def test_every_service_of_ours_is_built_from_a_target_that_exists() -> None:
+    assert {name: service["build"]["target"] for name, service in SERVICES.items() if "build" in service} == OURS
+    assert set(OURS.values()) <= set(stages())
+
+
+def test_the_others_are_pinned_to_a_major_release() -> None:
+    images = {name: service["image"] for name, service in SERVICES.items() if name not in OURS}
+    assert images.keys() == {"postgres", "redis"}
+    assert all(re.search(r":\d+-", image) for image in images.values())
+    bases = {stage.base for stage in stages().values()} - set(stages())
+    assert len(bases) == 1
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", bases.pop())
+
+
+def test_the_services_start_in_an_order_in_which_each_finds_what_it_needs() -> None:
+    order = in_order(SERVICES)
+    assert order.index("postgres") < order.index("migrate") < order.index("api")
+    assert order.index("redis") < order.index("api")
+    for name in ("api", "worker"):
+        assert SERVICES[name]["depends_on"] == {
+            "migrate": {"condition": "service_completed_successfully"},
+            "redis": {"condition": "service_healthy"},
+        }
+    assert SERVICES["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    assert all("healthcheck" in SERVICES[name] for name in ("postgres", "redis"))
+
+
+def test_only_the_api_can_be_reached_and_only_from_this_machine() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {"api": ["127.0.0.1:${API_PORT:-8000}:8000"]}
+    inside = {name for name, service in SERVICES.items() if service["networks"] == ["inside"]}
+    assert inside == {"postgres", "redis", "migrate"}
+    assert compose_file()["networks"]["inside"] == {"internal": True}
+
+
+def test_no_secret_stands_in_the_files_and_none_has_a_default() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    for name in ("POSTGRES_PASSWORD", "REDIS_PASSWORD"):
+        uses = re.findall(rf"\$\{{{name}(.{{0,2}})", text)
+        assert len(uses) >= 2
+        assert set(uses) == {":?"}, f"{name} must be required wherever it is used"
+    for service in SERVICES.values():
+        for variable, value in service.get("environment", {}).items():
+            if "PASSWORD" in variable or "AUTH" in variable:
+                assert value.startswith("${")
+            assert set(re.findall(r"://\w*:(..)", value)) <= {"${"}, "a password in an address"
+    assert "PASSWORD" not in (ROOT / "Dockerfile").read_text()
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in ignored
+    assert not any(line.startswith("!.") for line in ignored)
+
+
+def test_a_missing_password_is_said_before_anything_starts() -> None:
+    with pytest.raises(AssertionError, match=r"POSTGRES_PASSWORD is not set: Put POSTGRES_PASSWORD into \.env"):
+        compose_file({"REDIS_PASSWORD": "x"})
+
+
+def test_every_container_is_denied_what_it_does_not_need() -> None:
+    for name, service in SERVICES.items():
+        assert service["read_only"] is True
+        assert "/tmp" in service["tmpfs"]
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["pids_limit"] > 0
+        assert not any("docker.sock" in volume for volume in service.get("volumes", []))
+        assert name in OURS or service["user"] not in ("root", "0")
+    for target in OURS.values():
+        assert stages()[target].all("USER") == ["10001:10001"]
+
+
+def test_every_setting_in_the_file_is_one_that_the_service_knows() -> None:
+    known = {f"BNLAB_{field.upper()}" for field in Settings.model_fields}
+    for name in OURS:
+        assert SERVICES[name]["environment"].keys() <= known
+    assert set(re.findall(r"BNLAB_\w+", (ROOT / "docker-compose.yml").read_text())) <= known
+
+
+def test_the_api_image_has_neither_tensorflow_nor_the_worker() -> None:
+    assert "worker" not in copied("api")
+    assert not re.search(r"^(tensorflow|keras|jax)", requirements("api"), re.MULTILINE | re.IGNORECASE)
+    assert "api" not in copied("worker")
+    assert re.search(r"^tensorflow", requirements("worker"), re.MULTILINE)
+
+
+def test_what_the_images_install_is_checked_by_hash() -> None:
+    for target in ("api", "worker"):
+        locked = re.sub(r"\\\n", " ", requirements(target))
+        lines = [line for line in locked.splitlines() if line and not line.lstrip().startswith("#")]
+        assert all("==" in line and "--hash=sha256:" in line for line in lines)
+    installs = [run for stage in stages().values() for run in stage.all("RUN") if re.search(r"\bpip\b.* install ", run)]
+    assert len(installs) == 3
+    environment = " ".join(stages()["packages"].all("ENV"))
+    assert "PIP_REQUIRE_HASHES=1" in environment
+    assert "PIP_NO_CACHE_DIR=1" in environment
+
+
+def test_the_api_image_gets_the_small_data_set_from_the_locked_package(tmp_path: Path) -> None:
+    (run,) = (run for run in stages()["api-packages"].all("RUN") if run.startswith("sed"))
+    extract = run.partition(" > ")[0].replace("/requirements/", f"{ROOT}/requirements/")
+    found = subprocess.run(shlex.split(extract), capture_output=True, text=True, check=True).stdout
+    assert re.match(r"mlxtend==\S+ \\\n +--hash=sha256:", found)
+    assert found.count("==") == 1
+    assert importlib.util.find_spec("mlxtend") is not None
+
+
+# -------------------------------------------------------------------------------------------- the running stack
+
+
+@pytest.fixture(scope="module")
+def stack(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeStack]:
+    """The file's services, on a database in which there is nothing yet."""
+    name = f"compose_{uuid4().hex}"
+    folder = tmp_path_factory.mktemp("compose")
+    with_password = ComposeStack(folder, postgres.format(name), TOLD)
+    as_administrator(postgres, f"CREATE ROLE bnlab LOGIN PASSWORD '{with_password.variables['POSTGRES_PASSWORD']}'")
+    as_administrator(postgres, f"CREATE DATABASE {name} OWNER bnlab")
+    with with_password as running:
+        version = running.redis.info("server")["redis_version"]
+        USED["end to end, production"] = f"docker-compose.yml's commands as processes, no container; Redis {version}"
+        yield running
+    as_administrator(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    as_administrator(postgres, "DROP ROLE bnlab")
+
+
+@pytest.fixture(scope="module")
+def client(stack: ComposeStack) -> Iterator[Client]:
+    with stack.client as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def database(stack: ComposeStack) -> Iterator[Database]:
+    opened = Database(stack.database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(autouse=True)
+def logs_of_a_failure(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "stack" in request.fixturenames:
+        stack: ComposeStack = request.getfixturevalue("stack")
+        stack.print_logs()
+
+
+@pytest.fixture(scope="module")
+def short(client: Client) -> dict[str, Any]:
+    """An experiment as it ended."""
+    return finished(client, submitted(client, SHORT))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(client: Client) -> dict[str, Any]:
+    """A longer experiment as it ends when nothing happens to it."""
+    return finished(client, submitted(client, LONG))
+
+
+def test_the_api_image_s_health_check_finds_the_migrated_service_ready(stack: ComposeStack, client: Client) -> None:
+    assert client.health()["status"] == "ready"
+    (check,) = stages()["api"].all("HEALTHCHECK")
+    command = json.loads(check.partition("CMD ")[2])
+    assert command[0] == "python"
+    port = client.base_url.rpartition(":")[2]
+    for asked, code in ((port, 0), (str(free_port()), 1)):
+        here = [part.replace("127.0.0.1:8000", f"127.0.0.1:{asked}") for part in command[1:]]
+        assert subprocess.run([sys.executable, *here], capture_output=True, timeout=10).returncode == code
+
+
+def test_an_experiment_trains_both_networks_and_shows_both_curves(client: Client, short: dict[str, Any]) -> None:
+    check_curves(client, short, SHORT)
+
+
+def test_a_trained_network_reads_digits_with_the_right_statistics_only(client: Client, short: dict[str, Any]) -> None:
+    check_predictions(client, short["id"])
+
+
+def test_a_png_picture_of_a_digit_gets_the_answer_of_its_numbers(client: Client, short: dict[str, Any]) -> None:
+    check_picture(client, short["id"])
+
+
+def test_two_workers_train_both_arms_at_the_same_time(
+    client: Client, database: Database, undisturbed: dict[str, Any]
+) -> None:
+    check_curves(client, undisturbed, LONG)
+    check_arms_side_by_side(database, undisturbed["id"])
+
+
+def test_an_experiment_on_digits_that_nobody_can_bring_fails_with_a_reason(client: Client) -> None:
+    id = submitted(client, {**SHORT, "dataset": None})  # the file's default, mnist, which no mirror gives here
+    experiment = finished(client, id)
+    assert experiment["spec"]["dataset"] == "mnist"
+    assert experiment["status"] == "failed"
+    assert "No mirror gave the MNIST file" in json.dumps(experiment["error"])
+
+
+def test_cancelling_a_long_experiment_ends_it_in_seconds_and_keeps_its_points(client: Client) -> None:
+    id = submitted(client, ENDLESS)
+    wait_for_points(client, id, 2)
+    client.cancel(id)
+    assert finished(client, id, timeout_s=5)["status"] == "cancelled"
+    assert all(len(arm["steps"]) >= 2 for arm in client.curve(id)["arms"].values())
+
+
+def test_messages_that_are_no_bells_do_not_kill_a_worker(stack: ComposeStack, client: Client) -> None:
+    task = {
+        "body": "W1siMSJdLCB7fSwge31d",  # [["1"], {}, {}]
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {"task": "bnlab.train_arm", "id": str(uuid4()), "lang": "py"},
+        "properties": {"body_encoding": "base64", "delivery_tag": "1", "delivery_info": {"routing_key": QUEUE}},
+    }
+    no_arm = json.dumps(task)
+    unknown = json.dumps({**task, "headers": {**task["headers"], "task": "os.system"}})  # type: ignore[dict-item]
+    pickled = json.dumps({**task, "content-type": "application/x-python-serialize"})
+    no_task = json.dumps({**task, "headers": {}, "body": "bm90IGpzb24="})
+    for message in (no_arm, unknown, pickled, no_task, "{}", "[]", "null", "no JSON", b"\x80\x04\x95", "x" * 100_000):
+        stack.redis.lpush(QUEUE, message)
+    after = finished(client, submitted(client, SHORT), timeout_s=30)
+    assert after["status"] == "succeeded"
+    assert all(worker.exit_code() is None for worker in stack.workers)
+    assert stack.redis.llen(QUEUE) == 0
+
+
+def test_an_arm_whose_bell_is_lost_is_trained_all_the_same(stack: ComposeStack, client: Client) -> None:
+    busy = submitted(client, ENDLESS)
+    wait_for_points(client, busy, 1)
+    waiting = [submitted(client, SHORT) for _ in range(2)]
+    wait_until(lambda: stack.redis.llen(QUEUE) >= 2, 10, "a queue")  # four bells, and a worker holds one at most
+    stack.redis.flushall()
+    client.cancel(busy)
+    for id in waiting:
+        assert finished(client, id, timeout_s=30)["status"] == "succeeded"
+
+
+def test_a_worker_that_is_told_to_stop_gives_its_arm_back_and_another_finishes_it(
+    stack: ComposeStack, client: Client, database: Database, undisturbed: dict[str, Any]
+) -> None:
+    id = submitted(client, LONG)
+    wait_for_points(client, id, 2)
+    name, arm = next((name, arm) for name, arm in arms_of(database, id).items() if arm.status is Status.RUNNING)
+    stopped = next(worker for worker in stack.workers if worker.pid == parents()[worker_pid(arm)])
+    begin = time.monotonic()
+    stopped.send(signal.SIGTERM)
+    assert stopped.wait(15) == 0
+    assert time.monotonic() - begin < 10
+    stack.workers.remove(stopped)
+    assert finished(client, id)["status"] == "succeeded"
+    again = arms_of(database, id)[name]
+    assert again.fence == arm.fence + 1
+    assert worker_pid(again) != worker_pid(arm)
+    assert client.curve(id)["arms"] == client.curve(undisturbed["id"])["arms"]
+    assert weights(database, id) == weights(database, undisturbed["id"])
+    stack.start_worker()
+
+
+def weights(database: Database, id: str) -> dict[str, str]:
+    """Return the SHA-256 of each arm's trained arrays."""
+    found = {}
+    with database.read() as session:
+        for name, arm in arms_of(database, id).items():
+            found[name] = session.scalars(select(Network.arrays_sha256).where(Network.arm_id == arm.id)).one()
+    return found

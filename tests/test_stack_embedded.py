@@ -1,0 +1,203 @@
+"""`bnlab up`, end to end: one command, a SQLite file, the file broker, an API and two workers; nothing is replaced."""
+
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import USED, free_port
+from stack import (
+    ENDLESS,
+    LONG,
+    ROOT,
+    SHORT,
+    Process,
+    Processes,
+    bare_environment,
+    check_arms_side_by_side,
+    check_curves,
+    check_picture,
+    check_predictions,
+    digits,
+    finished,
+    parents,
+    submitted,
+    wait_for_points,
+    with_descendants,
+)
+
+from bnlab.client import Client
+from models.database import Database
+
+READY = re.compile(
+    r"bnlab is ready at (http://127\.0\.0\.1:\d+) \(docs: /docs\), 2 workers, data set mnist-5k, state in (.+); Ctrl-C"
+)
+TOLD = {"BNLAB_DATASET": "mnist-5k", "BNLAB_BELL_INTERVAL_S": "0.5", "BNLAB_WRITE_INTERVAL_S": "0.1"}
+
+
+class Up(Processes):
+    """`bnlab up` on a state folder of its own; it can be started again."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.state_dir = folder / "state"
+        self.running: Process
+        self.url = ""
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "bnlab", "up", "--port", str(free_port()), "--state-dir", str(self.state_dir)]
+
+    def start_up(self) -> None:
+        """Start it and wait for the line that says it is ready."""
+        self.running = up = self.start("up", self.command(), ROOT, TOLD)
+        up.wait_until(lambda: READY.search(up.said()) is not None)
+        match = READY.search(up.said())
+        assert match is not None
+        assert match[2] == str(self.state_dir)
+        self.url = match[1]
+
+    @property
+    def client(self) -> Client:
+        return Client(self.url)
+
+    def print_logs(self) -> None:
+        super().print_logs()
+        for log in sorted((self.state_dir / "logs").glob("*.log")):
+            print(f"--- {log.name} ---\n{log.read_text(errors='replace')}")
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    with Up(tmp_path_factory.mktemp("embedded")) as service:
+        service.start_up()
+        USED["end to end, embedded"] = f"`bnlab up`: SQLite {sqlite3.sqlite_version}, file broker"
+        yield service
+
+
+@pytest.fixture(scope="module")
+def database(up: Up) -> Iterator[Database]:
+    opened = Database(f"sqlite:///{up.state_dir / 'bnlab.sqlite3'}")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(autouse=True)
+def logs_of_a_failure(up: Up) -> Iterator[None]:
+    yield
+    up.print_logs()
+
+
+@pytest.fixture(scope="module")
+def short(up: Up) -> dict[str, Any]:
+    """An experiment as it ended."""
+    with up.client as client:
+        return finished(client, submitted(client, SHORT))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(up: Up) -> dict[str, Any]:
+    """A longer experiment as it ends when nothing happens to it, with its curve."""
+    with up.client as client:
+        experiment = finished(client, submitted(client, LONG))
+        return {**experiment, "curve": client.curve(experiment["id"])["arms"]}
+
+
+@pytest.fixture(scope="module")
+def interrupted(up: Up, short: dict[str, Any], undisturbed: dict[str, Any]) -> dict[str, Any]:
+    """What Ctrl-C did while both arms of an experiment were being trained; the service has been started again."""
+    with up.client as client:
+        id = submitted(client, LONG)
+        wait_for_points(client, id, 2)
+    processes, begin = with_descendants(up.running.pid), time.monotonic()
+    os.killpg(up.running.pid, signal.SIGINT)  # as a terminal does
+    code = up.running.wait(30)
+    seconds, left = time.monotonic() - begin, processes & parents().keys()
+    said = up.running.said()
+    up.start_up()
+    return {"id": id, "processes": processes, "code": code, "seconds": seconds, "left": left, "said": said}
+
+
+def test_one_line_says_where_the_service_is_once_it_is_ready(up: Up) -> None:
+    assert len(READY.findall(up.running.said())) == 1
+    with up.client as client:
+        assert client.health()["status"] == "ready"
+
+
+def test_an_experiment_trains_both_networks_and_shows_both_curves(up: Up, short: dict[str, Any]) -> None:
+    with up.client as client:
+        check_curves(client, short, SHORT)
+
+
+def test_a_trained_network_reads_digits_with_the_right_statistics_only(up: Up, short: dict[str, Any]) -> None:
+    with up.client as client:
+        check_predictions(client, short["id"])
+        check_picture(client, short["id"])
+
+
+def test_two_workers_train_both_arms_at_the_same_time(up: Up, database: Database, undisturbed: dict[str, Any]) -> None:
+    with up.client as client:
+        check_curves(client, undisturbed, LONG)
+    check_arms_side_by_side(database, undisturbed["id"])
+
+
+def test_cancelling_a_long_experiment_ends_it_in_seconds_and_keeps_its_points(up: Up) -> None:
+    with up.client as client:
+        id = submitted(client, ENDLESS)
+        wait_for_points(client, id, 2)
+        client.cancel(id)
+        assert finished(client, id, timeout_s=5)["status"] == "cancelled"
+        assert all(len(arm["steps"]) >= 2 for arm in client.curve(id)["arms"].values())
+
+
+def test_a_file_that_is_no_message_does_not_kill_a_worker(up: Up) -> None:
+    queue = up.state_dir / "broker" / "queue"
+    for number, content in enumerate((b"no JSON", b"{}", b"null", b"\x80\x04\x95")):
+        (queue / f"{number}_garbage.arms.msg").write_bytes(content)
+    with up.client as client:
+        assert finished(client, submitted(client, SHORT), timeout_s=30)["status"] == "succeeded"
+    assert not list(queue.glob("*_garbage.arms.msg"))
+    assert up.running.exit_code() is None
+
+
+def test_a_second_service_on_the_same_folder_is_refused_in_plain_words(up: Up, tmp_path: Path) -> None:
+    environment = {**bare_environment(tmp_path), **TOLD}
+    second = subprocess.run(up.command(), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30)
+    assert second.returncode == 1
+    assert f"The state folder {up.state_dir} is in use by another `bnlab up` at {up.url}" in second.stderr
+    assert "Traceback" not in second.stderr
+    with up.client as client:
+        assert client.health()["status"] == "ready"
+
+
+def test_ctrl_c_ends_the_api_and_the_workers_and_leaves_no_process(interrupted: dict[str, Any]) -> None:
+    assert len(interrupted["processes"]) >= 7  # itself, its guard, the API, two workers and the process of each
+    assert interrupted["left"] == set()
+    assert interrupted["seconds"] < 15
+    assert interrupted["code"] == 0
+    assert interrupted["said"].endswith("Stopping.\nbnlab has stopped.\n")
+
+
+def test_after_a_restart_the_experiments_are_there_and_their_networks_predict(
+    up: Up, interrupted: dict[str, Any], short: dict[str, Any]
+) -> None:
+    with up.client as client:
+        listed = [experiment["id"] for experiment in client.all_experiments()]
+        assert {short["id"], interrupted["id"]} <= set(listed)
+        shown = digits(client, 1)[0]
+        answer = client.predict(shown["image"], experiment=short["id"])
+    assert answer["digit"] == shown["label"]
+
+
+def test_arms_that_ctrl_c_interrupted_are_finished_after_the_restart(
+    up: Up, interrupted: dict[str, Any], undisturbed: dict[str, Any]
+) -> None:
+    with up.client as client:
+        assert finished(client, interrupted["id"])["status"] == "succeeded"
+        assert client.curve(interrupted["id"])["arms"] == undisturbed["curve"]
