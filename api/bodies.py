@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 from api.errors import field_errors
 from models.errors import InvalidInput
@@ -22,10 +23,13 @@ async def read_body(request: Request) -> bytes:
     if declared.isdecimal() and float(declared) > settings.max_body_bytes:  # int() refuses thousands of digits
         raise too_large
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > settings.max_body_bytes:
-            raise too_large
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > settings.max_body_bytes:
+                raise too_large
+    except ClientDisconnect:  # nobody hears this answer, and nothing is wrong here
+        raise HTTPException(400, "The connection ended before the body did.") from None
     return bytes(body)
 
 

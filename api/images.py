@@ -45,6 +45,7 @@ def from_picture(content: bytes, media_type: str) -> Array:
     file = io.BytesIO(content)
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd details that do not matter here
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=(FORMATS[media_type],)) as picture:
                 if picture.size != (SIDE, SIDE):
@@ -54,11 +55,13 @@ def from_picture(content: bytes, media_type: str) -> Array:
                 picture.verify()  # of a PNG, every checksum to the end; after it the file is opened anew
             with Image.open(file, formats=(FORMATS[media_type],)) as picture:
                 return _grey(picture).reshape(PIXELS)
+    except InvalidImage:
+        raise
     except UnidentifiedImageError:
         raise _refused(f"a picture of the kind {media_type}", "something else") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise _refused(ALLOWED_PICTURE, "many millions of pixels") from None
-    except (OSError, SyntaxError, ValueError, EOFError):
+    except Exception:  # a decoder answers damaged bytes with errors of every kind
         raise _refused(f"a whole picture of the kind {media_type}", "a damaged one") from None
 
 

@@ -174,11 +174,11 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     program = redis_program()
     port = free_port()
     folder = tmp_path_factory.mktemp("redis")
-    with subprocess.Popen(
-        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
-        stdout=(folder / "log").open("w"),
-        stderr=subprocess.STDOUT,
-    ) as server:
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as server,
+    ):
         wait_until(lambda: "eady to accept" in (folder / "log").read_text(), 20, "Redis")
         version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
         USED["broker, production"] = f"Redis {version.partition('v=')[2].partition(' ')[0]} ({program})"

@@ -1,0 +1,95 @@
+"""Health: alive is said without looking at anything, ready only when database, tables and broker are there."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+from builders import problem
+from conftest import RecordingBells, free_port
+from fastapi.testclient import TestClient
+
+from api.app import create_app
+from models.settings import Settings
+
+
+class SilentBroker(RecordingBells):
+    """A broker that does not answer."""
+
+    def reachable(self) -> bool:
+        return False
+
+
+def missing(settings: Settings, bells: Any = None) -> list[str]:
+    """Return what a service with these settings says it lacks; it lives all the same."""
+    app = create_app(settings)
+    if bells is not None:
+        app.state.bells = bells
+    with TestClient(app, raise_server_exceptions=False) as api:
+        assert (api.get("/health/live").status_code, api.get("/health/live").json()) == (200, {"status": "live"})
+        answer = api.get("/health/ready")
+        body = problem(answer, 503, "not_ready", ["missing"])
+        assert int(answer.headers["Retry-After"]) > 0
+        sentences: list[str] = body["missing"]
+    assert all(sentence.endswith(".") for sentence in sentences)
+    return sentences
+
+
+def test_a_service_that_lacks_nothing_is_ready(api: TestClient) -> None:
+    answer = api.get("/health/ready")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
+
+
+def test_a_service_with_its_own_broker_is_ready(settings: Settings) -> None:
+    with TestClient(create_app(settings)) as api:
+        assert api.get("/health/ready").status_code == 200
+
+
+def test_a_service_on_redis_is_ready(settings: Settings, redis_url: str) -> None:
+    with TestClient(create_app(settings.model_copy(update={"broker_url": redis_url}))) as api:
+        assert api.get("/health/ready").status_code == 200
+
+
+def test_a_broker_that_is_silent_is_named(settings: Settings) -> None:
+    (sentence,) = missing(settings, SilentBroker())
+    assert "BNLAB_BROKER_URL" in sentence
+
+
+def test_a_broker_that_is_down_is_found_out_soon(settings: Settings) -> None:
+    began = monotonic()
+    (sentence,) = missing(settings.model_copy(update={"broker_url": f"redis://127.0.0.1:{free_port()}/0"}))
+    assert "broker" in sentence
+    assert monotonic() - began < 3
+
+
+def test_tables_that_are_not_there_are_named_with_the_command_that_makes_them(tmp_path: Path, postgres: str) -> None:
+    for url in (f"sqlite:///{tmp_path / 'empty.sqlite3'}", postgres.format("postgres")):
+        (sentence,) = missing(Settings(state_dir=tmp_path, database_url=url))
+        assert "python -m migrations" in sentence
+
+
+def test_tables_of_an_older_version_are_not_enough(tmp_path: Path, migrated_sqlite: Path) -> None:
+    path = shutil.copy(migrated_sqlite, tmp_path / "old.sqlite3")
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'older'")
+    connection.close()
+    (sentence,) = missing(Settings(state_dir=tmp_path, database_url=f"sqlite:///{path}"))
+    assert "python -m migrations" in sentence
+
+
+@pytest.mark.parametrize("where", ["no server", "no folder", "no database"])
+def test_a_database_that_is_not_there_is_named_without_its_address(tmp_path: Path, where: str) -> None:
+    (tmp_path / "text.sqlite3").write_text("this is no database, however long one reads it" * 100)
+    url = {
+        "no server": f"postgresql+psycopg://bnlab:secret@127.0.0.1:{free_port()}/bnlab",
+        "no folder": f"sqlite:///{tmp_path / 'nowhere' / 'bnlab.sqlite3'}",
+        "no database": f"sqlite:///{tmp_path / 'text.sqlite3'}",
+    }[where]
+    settings = Settings(state_dir=tmp_path, database_url=url)
+    (sentence,) = missing(settings)
+    assert "BNLAB_DATABASE_URL" in sentence
+    assert "secret" not in sentence
+    assert str(tmp_path) not in sentence
