@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.dependencies import SettingsDep
 from api.errors import responses
@@ -14,6 +14,16 @@ from models.datasets import Bytes
 from models.spec import DatasetName
 
 router = APIRouter(tags=["predictions"])
+
+
+class DigitsRequest(BaseModel):
+    """Which digits to read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    count: int = Field(10, ge=1, le=100, description="How many.")
+    first: int = Field(0, ge=0, le=9_999, description="Index of the first one.")
+    dataset: DatasetName | None = Field(None, description="Left out: the server's default.")
 
 
 class Digit(BaseModel):
@@ -32,20 +42,15 @@ class Digits(BaseModel):
 
 
 @router.get("/digits", responses=responses(503))
-def read_digits(
-    settings: SettingsDep,
-    count: Annotated[int, Query(ge=1, le=100, description="How many.")] = 10,
-    first: Annotated[int, Query(ge=0, le=9_999, description="Index of the first one.")] = 0,
-    dataset: Annotated[DatasetName | None, Query(description="Left out: the server's default.")] = None,
-) -> Digits:
+def read_digits(asked: Annotated[DigitsRequest, Query()], settings: SettingsDep) -> Digits:
     """Read some digits of the test set; fewer than asked for at its end."""
-    name = dataset or settings.dataset
+    name = asked.dataset or settings.dataset
     images, labels = _test_digits(name, settings.data_dir)
     return Digits(
         dataset=name,
         digits=[
             Digit(index=i, label=int(labels[i]), image=(images[i].reshape(28, 28) / 255.0).tolist())
-            for i in range(first, min(first + count, len(labels)))
+            for i in range(asked.first, min(asked.first + asked.count, len(labels)))
         ],
     )
 

@@ -6,6 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.answers import ExperimentAnswer, ExperimentPage
 from api.bodies import JSON, content_type, documented, parse, read_body
@@ -29,6 +30,16 @@ EXAMPLES = {
         "value": {"activation": "sigmoid", "learning_rate": 1.0, "weight_scale": 5.0},
     },
 }
+
+
+class PageRequest(BaseModel):
+    """Which experiments to list."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: int = Field(20, ge=1, le=100, description="Experiments on one page.")
+    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the page before.")
+    status: Status | None = Field(None, description="Only experiments of this status.")
 
 
 async def _spec(request: Request) -> Spec:
@@ -55,16 +66,11 @@ def submit(
 
 
 @router.get("", responses=responses(503))
-def read_page(
-    database: DatabaseDep,
-    limit: Annotated[int, Query(ge=1, le=100, description="Experiments on one page.")] = 20,
-    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
-    status: Annotated[Status | None, Query(description="Only experiments of this status.")] = None,
-) -> ExperimentPage:
+def read_page(asked: Annotated[PageRequest, Query()], database: DatabaseDep) -> ExperimentPage:
     """List experiments, newest first."""
-    after = None if cursor is None else _decode(cursor)
+    after = None if asked.cursor is None else _decode(asked.cursor)
     with database.read() as session:
-        found, following = experiments.page(session, limit, after, status)
+        found, following = experiments.page(session, asked.limit, after, asked.status)
     return ExperimentPage(
         experiments=[ExperimentAnswer.of(experiment) for experiment in found],
         next_cursor=None if following is None else _encode(following),

@@ -227,7 +227,11 @@ def test_a_refusal_says_what_is_allowed_and_what_came(door: TestClient) -> None:
         return dict(first)
 
     assert error(b'{"learning_rate": -1}') == {"field": "learning_rate", "allowed": "greater than 0", "received": -1}
-    assert error(b'{"learning_rate": NaN}')["received"] == "nan"
+    assert error(b'{"learning_rate": NaN}') == {
+        "field": "learning_rate",
+        "allowed": "a finite number",
+        "received": "nan",
+    }
     assert error(b'{"learning_rate": 1e999}')["received"] == "inf"
     assert error(b'{"activation": "swish"}') == {
         "field": "activation",
@@ -299,10 +303,11 @@ def test_a_succeeded_experiment_shows_its_results(api: TestClient, database: Dat
         }
 
 
-def test_divergence_is_a_result(api: TestClient, database: Database) -> None:
-    body = api.get(f"/experiments/{succeeded(database, diverged_at={WITHOUT: 17})}").json()
+@pytest.mark.parametrize("step", [0, 17])
+def test_divergence_is_a_result(api: TestClient, database: Database, step: int) -> None:
+    body = api.get(f"/experiments/{succeeded(database, diverged_at={WITHOUT: step})}").json()
     assert body["status"] == "succeeded"
-    assert body["arms"]["without_batch_norm"]["diverged_at"] == 17
+    assert body["arms"]["without_batch_norm"]["diverged_at"] == step
     assert body["arms"]["with_batch_norm"]["diverged_at"] is None
 
 
@@ -419,7 +424,7 @@ BAD_CURSORS = [
     cursor(f"0001-01-01T00:00:00+14:00 {ID}"),  # before the first year in UTC
     cursor(f"9999-12-31T23:59:59-14:00 {ID}"),
     base64.urlsafe_b64encode(b"\xff\xfe \xfd").decode(),
-    "A" * 201,
+    cursor(f"2026-01-01T00:00:00+00:00 {ID}") + "!" * 200,  # right, but far too long
 ]
 
 
@@ -493,3 +498,8 @@ def test_cancelling_rings_no_bell(api: TestClient, database: Database, bells: Re
             ArmName
         )
         assert WITH in arm_ids(database, experiment_id)
+
+
+@pytest.mark.parametrize("path", ["/experiments?state=failed", "/digits?amount=3"])
+def test_a_query_parameter_of_another_name_is_refused_not_ignored(door: TestClient, path: str) -> None:
+    assert fields(door.get(path)) == [path.partition("?")[2].partition("=")[0]]

@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT, free_port
 
 from models import datasets
-from models.datasets import MNIST_FILES, Dataset, fetch_mnist, find_or_fetch, read_checked
+from models.datasets import MNIST_FILES, Bytes, Dataset, fetch_mnist, find_or_fetch, read_checked
 from models.errors import DatasetUnavailable
 from models.settings import Settings
 
@@ -43,6 +43,18 @@ def test_the_small_set_has_its_parts(digits: Dataset) -> None:
         assert np.bincount(labels, minlength=10).min() > 0.06 * count  # shuffled: every digit in every part
     labels = np.concatenate([labels for _, labels, _ in parts])
     assert np.bincount(labels).tolist() == [500] * 10
+
+
+def test_each_image_of_the_small_set_has_its_own_label(digits: Dataset) -> None:
+    # Who takes each image for the digit whose mean image is nearest is mostly right, or labels and images are mixed up.
+    means = np.stack([digits.train_images[digits.train_labels == digit].mean(axis=0) for digit in range(10)])
+    for images, labels in (
+        (digits.train_images, digits.train_labels),
+        (digits.validation_images, digits.validation_labels),
+        (digits.test_images, digits.test_labels),
+    ):
+        distances = ((images[:500, np.newaxis].astype(np.float64) - means) ** 2).sum(axis=-1)
+        assert (distances.argmin(axis=1) == labels[:500]).mean() > 0.7
 
 
 def test_no_image_of_the_small_set_is_in_two_parts(digits: Dataset) -> None:
@@ -80,6 +92,14 @@ def test_the_full_set_is_split_as_in_the_lesson(full_mnist: Dataset, full_mnist_
         5_000,
         10_000,
     ]
+
+    def raw(file: str, head: int) -> Bytes:
+        return np.frombuffer(read_checked(full_mnist_dir, file, MNIST_FILES[file]), np.uint8, offset=head)
+
+    labels, pixels = raw("train-labels-idx1-ubyte", 8), raw("train-images-idx3-ubyte", 16)
+    np.testing.assert_array_equal([*full_mnist.validation_labels, *full_mnist.train_labels], labels)
+    np.testing.assert_array_equal(full_mnist.validation_images.ravel(), pixels[: 5_000 * 784])
+    np.testing.assert_array_equal(full_mnist.train_images.ravel(), pixels[5_000 * 784 :])
     assert full_mnist.validation_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]  # the file's first
     assert full_mnist.test_labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
     images, labels = datasets.load_test_digits("mnist", full_mnist_dir)
@@ -275,7 +295,7 @@ def test_a_bad_mirror_is_passed_over_for_the_next(tmp_path: Path, name: str) -> 
         assert in_folder(tmp_path / "empty") == []
 
 
-@pytest.mark.parametrize("address", ["http://[", "no address", "ftp://127.0.0.1", "http://127.0.0.1:99999"])
+@pytest.mark.parametrize("address", ["http://mirror:port", "no address", "ftp://127.0.0.1", "http://127.0.0.1:99999"])
 def test_an_address_that_is_none_is_passed_over_too(tmp_path: Path, address: str) -> None:
     with serving(Mirror(PACKED)) as good:
         fetch_mnist(tmp_path, (address, nobody(), good), silent, FILES)

@@ -159,11 +159,12 @@ def test_an_arm_that_succeeded_answers_though_the_other_one_failed(database: Dat
     assert read(database, failed(database), WITHOUT).arm is WITHOUT
 
 
-def test_a_diverged_network_says_when_and_its_twin_still_answers(database: Database) -> None:
-    experiment_id = succeeded(database, diverged_at={WITHOUT: 17})
+@pytest.mark.parametrize("step", [0, 17])
+def test_a_diverged_network_says_when_and_its_twin_still_answers(database: Database, step: int) -> None:
+    experiment_id = succeeded(database, diverged_at={WITHOUT: step})
     error = refused(database, experiment_id, WITHOUT)
     assert isinstance(error, NetworkDiverged)
-    assert error.details == {"arm": "without_batch_norm", "replicate": 0, "diverged_at": 17}
+    assert error.details == {"arm": "without_batch_norm", "replicate": 0, "diverged_at": step}
     read(database, experiment_id, WITH)
 
 
