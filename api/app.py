@@ -6,13 +6,14 @@ from importlib.metadata import PackageNotFoundError, version
 
 from anyio import to_thread
 from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
 
 from api import curves, digits, errors, experiments, health, predictions
 from api.bells import Bells
 from api.cache import NetworkCache
 from models.broker import prepare_folders
 from models.database import POOL_SIZE, Database
-from models.settings import Settings
+from models.settings import Settings, read_settings
 
 DESCRIPTION = """
 Train two identical networks from the same starting weights on the same MNIST batches, one without and one with batch
@@ -38,6 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
         description=DESCRIPTION,
         version=_version(),
         lifespan=lifespan,
+        redirect_slashes=False,  # to whatever host the request names
         responses={422: errors.response(422)},
     )
     app.state.settings = settings
@@ -45,6 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.bells = Bells(settings)
     app.state.networks = NetworkCache(settings.network_cache_bytes)
     errors.install(app)
+    app.get("/", include_in_schema=False)(_to_the_documents)
     for room in (experiments, curves, predictions, digits, health):
         app.include_router(room.router)
     return app
@@ -52,7 +55,11 @@ def create_app(settings: Settings) -> FastAPI:
 
 def from_environment() -> FastAPI:
     """Return the application for the settings of the environment; what uvicorn's `--factory` calls."""
-    return create_app(Settings())
+    return create_app(read_settings())
+
+
+async def _to_the_documents() -> RedirectResponse:
+    return RedirectResponse("/docs")
 
 
 def _version() -> str:

@@ -19,6 +19,7 @@ class NetworkCache:
         self._most_bytes = most_bytes
         self._ready: OrderedDict[Key, TrainedNetwork] = OrderedDict()
         self._lock = Lock()
+        self._loading = Lock()
 
     def ready(self, key: Key) -> TrainedNetwork | None:
         """Return the network if it is loaded."""
@@ -30,15 +31,17 @@ class NetworkCache:
 
     def load(self, database: Database, key: Key) -> TrainedNetwork:
         """Return the network, read from the database if need be; raises what `models.networks.read` raises."""
-        found = self.ready(key)
-        if found is None:
+        with self._loading:  # one after the other: many at once would each take the memory of a network
+            found = self.ready(key)
+            if found is not None:
+                return found
             with database.read() as session:
                 found = networks.read(session, *key)
             with self._lock:
                 self._ready[key] = found
                 while len(self._ready) > 1 and self._bytes() > self._most_bytes:
                     self._ready.popitem(last=False)
-        return found
+            return found
 
     def _bytes(self) -> int:
         return sum(trained.network.size_bytes for trained in self._ready.values())

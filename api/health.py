@@ -27,8 +27,8 @@ class Ready(BaseModel):
 
 
 @router.get("/live")
-def live() -> Live:
-    """Say that the process runs."""
+async def live() -> Live:
+    """Say that the process runs; needs no thread, so it answers however busy they are."""
     return Live(status="live")
 
 

@@ -1,6 +1,9 @@
 """The lesson's picture: validation accuracy of both arms over training steps, as PNG or SVG."""
 
 import io
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import Literal
 
@@ -11,18 +14,23 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from api.answers import ArmCurve, CurveAnswer
+from models.errors import Unavailable
 from models.spec import ResolvedSpec
 
 #: Blue and orange: told apart by the colour-blind, and in grey.
 LINES = {"Without batch norm": "#1f77b4", "With batch norm": "#e6730b"}
+CAPTION_CHARACTERS = 110
 SIZE_INCHES, DOTS_PER_INCH = (8.0, 5.0), 100
+
+#: How long a request waits for those before it: threads that wait for pictures serve nobody else.
+PATIENCE_S = 3.0
 
 _drawing = Lock()  # Matplotlib's fonts and settings are shared by all threads
 
 
 def draw_curve(curve: CurveAnswer, spec: ResolvedSpec, format: Literal["png", "svg"]) -> bytes:
     """Return the picture: a line per arm; with replicates, a line for the mean and a band from least to most."""
-    with _drawing, rc_context({"svg.hashsalt": "bnlab", "svg.fonttype": "none"}):
+    with _one_at_a_time(), rc_context({"svg.hashsalt": "bnlab", "svg.fonttype": "none"}):
         figure = Figure(figsize=SIZE_INCHES, dpi=DOTS_PER_INCH, layout="constrained")
         axes = figure.add_subplot()
         arms = (curve.arms.without_batch_norm, curve.arms.with_batch_norm)
@@ -44,6 +52,16 @@ def draw_curve(curve: CurveAnswer, spec: ResolvedSpec, format: Literal["png", "s
     return picture.getvalue()
 
 
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    if not _drawing.acquire(timeout=PATIENCE_S):
+        raise Unavailable("Too many pictures are being drawn; try again in a moment.")
+    try:
+        yield
+    finally:
+        _drawing.release()
+
+
 def _line(axes: Axes, arm: ArmCurve, label: str, colour: str) -> None:
     marker = "o" if len(arm.steps) == 1 else None  # a single point would be no line
     axes.plot(arm.steps, arm.mean, label=label, color=colour, marker=marker)
@@ -52,9 +70,10 @@ def _line(axes: Axes, arm: ArmCurve, label: str, colour: str) -> None:
 
 
 def _described(spec: ResolvedSpec) -> str:
-    """Return the setting in one line."""
+    """Return the setting in as few lines as fit."""
     layers = "-".join(str(units) for units in spec.hidden_layers)
-    return (
+    return textwrap.fill(
         f"{spec.activation}, learning rate {spec.learning_rate:g}, weight scale {spec.weight_scale:g}, "
-        f"layers {layers}, batches of {spec.batch_size}, {spec.dataset}, seed {spec.seed}"
+        f"layers {layers}, batches of {spec.batch_size}, {spec.dataset}, seed {spec.seed}",
+        CAPTION_CHARACTERS,
     )

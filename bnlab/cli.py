@@ -34,7 +34,7 @@ StateDir = Annotated[
 def everywhere(
     context: typer.Context,
     url: Annotated[
-        str | None, typer.Option(envvar="BNLAB_URL", help="Address of the server; else that of `bnlab up`.")
+        str | None, typer.Option(envvar="BNLAB_URL", help="Address of the server; else http://127.0.0.1:8000.")
     ] = None,
 ) -> None:
     """The batch normalization lesson: train a network without and with it, and compare."""

@@ -17,6 +17,7 @@ class Commands:
     migrations: Command
     api: Command
     workers: list[Command]
+    recovery: Command | None = None  # after a crash, on a database of its own
 
 
 def repository_commands(host: str, port: int, workers: int) -> Commands:
@@ -30,6 +31,7 @@ def repository_commands(host: str, port: int, workers: int) -> Commands:
         datasets=[*python, "models.datasets"],
         migrations=[*python, "migrations"],
         api=[*api, "--no-access-log", "--timeout-graceful-shutdown", "3"],
+        recovery=[*python, "models.recovery"],
         workers=[[*worker, "--hostname", f"worker-{number}@%h", *alone] for number in range(1, workers + 1)],
     )
 

@@ -41,10 +41,10 @@ HiddenLayers = Annotated[str | None, Option(help="Units of each hidden layer, su
 BatchSize = Annotated[int | None, Option(help="Images in one training batch.")]
 TrainingBatches = Annotated[int | None, Option(help="How many batches to train.")]
 BatchesPerSample = Annotated[int | None, Option(help="Batches from one point of the curve to the next.")]
-Replicates = Annotated[int | None, Option(help="Repeats of the setting with the next seeds.")]
+Replicates = Annotated[int | None, Option(help="Repeats of the setting with the next seeds; only 1 so far.")]
 Seed = Annotated[int | None, Option(help="Seed of starting weights and batch order; else one is drawn.")]
 Dataset = Annotated[str | None, Option(help="Data set, such as mnist; else the server's default.")]
-Preset = Annotated[str | None, Option(help="Named settings that fill what is not given.")]
+Preset = Annotated[str | None, Option(help="Named settings; there are none so far.")]
 Momentum = Annotated[
     float | None,
     Option(help="Share of the population statistics one batch leaves in place.", rich_help_panel=BATCH_NORM),

@@ -48,7 +48,7 @@ def round_steps(last: int) -> list[int]:
 
 def _key(arms: dict[str, Any]) -> Text:
     key = Text("\n ")
-    for name, points in arms.items():
+    for name in arms:
         key.append(f"   {MARKERS[name][1]} ", style=KEY_COLORS[name])
-        key.append(f"{name} {points['mean'][-1]:.4f}")
+        key.append(name)
     return key

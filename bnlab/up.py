@@ -110,7 +110,7 @@ class Service:
         try:
             if self.children:
                 with suppress(OSError):  # after SIGHUP there may be no terminal to say it to
-                    self._say("Stopping.")
+                    self._say("Stopping; running arms go back to the queue.")
             end_in_order(self.children, STOP_GRACE_S)
             self.children.clear()
             if self._guard:
@@ -132,6 +132,9 @@ class Service:
         self.dataset = self._choose_dataset(commands.datasets, root, env)
         env["BNLAB_DATASET"] = self.dataset
         _run_step("The upgrade of the database", commands.migrations, root, env, errors=subprocess.STDOUT)
+        if commands.recovery and not env.get("BNLAB_DATABASE_URL"):  # its own database: nobody else's workers
+            if found := _run_step("The recovery of unfinished arms", commands.recovery, root, env, subprocess.STDOUT):
+                self._say(found.strip())
         self._say(f"Starting the API and {self.workers_in_words}.")
         self._start_children(commands, lock, logs, root, env)
         self._wait_until_ready()
@@ -166,7 +169,7 @@ class Service:
                 self.check()
                 if time.monotonic() > deadline:
                     folder = self.state_dir / "logs"
-                    raise NotReady(timeout_s=self._ready_timeout_s, names="; ".join(missing), folder=folder)
+                    raise NotReady(timeout_s=self._ready_timeout_s, names="; ".join(missing).rstrip("."), folder=folder)
                 time.sleep(POLL_INTERVAL_S)
 
     def _missing(self, client: Client) -> list[str]:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import case, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from models.errors import FenceLost
@@ -114,6 +114,46 @@ def give_back(session: Session, held: Claim) -> None:
         return
     session.execute(delete(CurvePoint).where(CurvePoint.arm_id == held.arm_id))
     _change(session, held, {"status": Status.QUEUED, "worker": None})
+
+
+def fail_lost(session: Session, arm_id: UUID, worker: str) -> None:
+    """End an arm as failed if this worker still holds it: its process was killed while it trained."""
+    session.execute(
+        update(Arm)
+        .where(Arm.id == arm_id, Arm.status == Status.RUNNING, Arm.worker == worker)
+        .values(
+            status=Status.FAILED,
+            fence=Arm.fence + 1,
+            finished_at=datetime.now(UTC),
+            error_code="worker_lost",
+            error_message="The process that trained this arm was killed, perhaps for want of memory; submit it again.",
+        )
+    )
+
+
+def return_orphans(session: Session) -> int:
+    """Put every running arm back into the queue, as if it had not begun, and return how many there were.
+
+    Only right while no worker is alive: after a crash, before the first one starts. The fence grows, so that one that
+    lives all the same can write nothing.
+    """
+    orphans = list(session.scalars(select(Arm.id).where(Arm.status == Status.RUNNING)))
+    cancelled = Arm.cancel_requested
+    session.execute(
+        update(Arm)
+        .where(Arm.id.in_(orphans))
+        .values(
+            status=case((cancelled, Status.CANCELLED), else_=Status.QUEUED),
+            finished_at=case((cancelled, datetime.now(UTC)), else_=None),
+            fence=Arm.fence + 1,
+            worker=None,
+            started_at=None,
+            batches_done=0,
+            batches_per_second=None,
+        )
+    )
+    session.execute(delete(CurvePoint).where(CurvePoint.arm_id.in_(orphans)))
+    return len(orphans)
 
 
 def queued(session: Session, limit: int) -> list[UUID]:

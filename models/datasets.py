@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import DatasetUnavailable
-from models.settings import Settings
+from models.settings import Settings, read_settings
 from models.spec import PIXELS, DatasetName
 
 #: SHA-256 of each file once uncompressed.
@@ -215,7 +215,7 @@ def main() -> None:
                 tasks[file] = bars.add_task(file, total=total)
             bars.update(tasks[file], completed=done)  # type: ignore[arg-type]
 
-        name, sentence = find_or_fetch(Settings(), report)
+        name, sentence = find_or_fetch(read_settings(), report)
     json.dump({"dataset": name, "sentence": sentence}, sys.stdout)
     print()
 

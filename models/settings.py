@@ -1,10 +1,11 @@
 """Every setting: its name with its unit, its default and one sentence; read from the environment, prefix `BNLAB_`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from models.spec import DatasetName
 
@@ -63,3 +64,17 @@ class Settings(BaseSettings):
     broker_poll_interval_s: float = Field(
         0.05, gt=0, le=60, description="Seconds between two looks at the broker's folder (`filesystem://` only)."
     )
+
+
+def read_settings() -> Settings:
+    """Return the settings of the environment; of wrong ones, end the process with a line for each."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"BNLAB_{str(detail['loc'][0]).upper()}: {detail['msg']}; received {detail['input']!r}."
+            for detail in error.errors()
+        ]
+        sys.exit("\n".join(lines))
+    except SettingsError as error:  # a list that is no JSON
+        sys.exit(f"A setting cannot be read: {error}; a list is written as JSON.")

@@ -107,7 +107,7 @@ class Spec(_Strict):
         if self.batches_per_sample > self.training_batches:
             raise out_of_bounds(
                 "batches_per_sample",
-                f"at most training_batches, which is {self.training_batches}",
+                f"at most training_batches, which is {self.training_batches} (left out, it is 500)",
                 self.batches_per_sample,
             )
         if self.training_batches > self.batches_per_sample * MAX_SAMPLES:

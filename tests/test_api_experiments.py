@@ -246,7 +246,7 @@ def test_a_refusal_says_what_is_allowed_and_what_came(door: TestClient) -> None:
     assert "at most 16" in error(json.dumps({"hidden_layers": [1] * 17}).encode())["allowed"]
     assert error(b'{"batches_per_sample": 60000}') == {
         "field": "batches_per_sample",
-        "allowed": "at most training_batches, which is 50000",
+        "allowed": "at most training_batches, which is 50000 (left out, it is 500)",
         "received": 60000,
     }
     assert error(b'{"batch_norm": [true, {"a": null}]}')["received"] == '[true, {"a": null}]'  # in the sender's words

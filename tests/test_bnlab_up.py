@@ -31,6 +31,7 @@ from bnlab.up import Service, environment, free_port
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 20.0
+STOPPING = "Stopping; running arms go back to the queue."
 
 DATASETS = """
 import json
@@ -194,7 +195,7 @@ def test_the_service_is_ready_inside_the_block_and_gone_after_it(
     assert not lives(tmp_path / "alive-2")
     with Client(service.url) as client, pytest.raises(ServerUnreachable):
         client.health()
-    assert said == ["Data set: a small one.", "Starting the API and 2 workers.", "Stopping."]
+    assert said == ["Data set: a small one.", "Starting the API and 2 workers.", STOPPING]
     assert "worker@here ready." in (tmp_path / "logs/worker-1.log").read_text()
 
 
@@ -338,7 +339,7 @@ def test_a_stop_signal_ends_everything_in_order(
     up.send_signal(number)
     out, _ = up.communicate(timeout=PATIENCE_S)
     assert up.returncode == 0
-    assert out == "Stopping.\nbnlab has stopped.\n"
+    assert out == f"{STOPPING}\nbnlab has stopped.\n"
     assert not lives(tmp_path / "alive-1")
     assert not lives(tmp_path / "alive-2")
 

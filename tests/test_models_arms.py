@@ -224,3 +224,39 @@ def test_pages_follow_each_other_without_gap_or_repeat(database: Database) -> No
             if cursor is None:
                 break
     assert seen == ids[::-1]
+
+
+def test_after_a_crash_running_arms_return_to_the_queue_and_cancelled_ones_end(database: Database) -> None:
+    experiment_id, arm_ids = submit(database)
+    cancelled_id, cancelled_arm_ids = submit(database)
+    stale = claim(database, arm_ids[ArmName.WITH_BATCH_NORM])
+    claim(database, cancelled_arm_ids[ArmName.WITH_BATCH_NORM])
+    with database.write() as session:
+        arms.record(session, stale, 6, 10.0, [Sample(0, (50,), 500)])
+        experiments.cancel(session, cancelled_id)
+    with database.write() as session:
+        assert arms.return_orphans(session) == 2
+    assert status(database, experiment_id) is Status.QUEUED
+    assert status(database, cancelled_id) is Status.CANCELLED
+    with database.read() as session:
+        assert curves.read(session, experiment_id)[ArmName.WITH_BATCH_NORM] == []
+    with pytest.raises(FenceLost), database.write() as session:
+        arms.record(session, stale, 7, 10.0, [])
+    assert claim(database, arm_ids[ArmName.WITH_BATCH_NORM]).fence == stale.fence + 2
+    with database.write() as session:
+        assert arms.return_orphans(session) == 1
+
+
+def test_an_arm_is_lost_only_with_the_worker_that_holds_it(database: Database) -> None:
+    experiment_id, arm_ids = submit(database)
+    held = claim(database, arm_ids[ArmName.WITH_BATCH_NORM])
+    with database.write() as session:
+        arms.fail_lost(session, held.arm_id, "another")
+    assert status(database, experiment_id) is Status.RUNNING
+    with database.write() as session:
+        arms.fail_lost(session, held.arm_id, "test")
+    with database.read() as session:
+        arm = experiments.read(session, experiment_id).arms[1]
+    assert (arm.status, arm.error_code) == (Status.FAILED, "worker_lost")
+    with pytest.raises(FenceLost), database.write() as session:
+        arms.record(session, held, 7, 10.0, [])

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from models.settings import MNIST_MIRRORS, Settings
+from models.settings import MNIST_MIRRORS, Settings, read_settings
 
 #: Each setting as the environment writes it, and as the program reads it.
 SAMPLES: dict[str, tuple[str, Any]] = {
@@ -109,3 +109,20 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_setting(
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         setattr(Settings(), "threads", 2)  # noqa: B010
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BNLAB_THREADS", "abc"),
+        ("BNLAB_DATASET", "foo"),
+        ("BNLAB_WRITE_INTERVAL_S", "0"),
+        ("BNLAB_MNIST_MIRRORS", "foo"),
+    ],
+)
+def test_a_wrong_setting_ends_a_process_with_one_line(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        read_settings()
+    assert name.removeprefix("BNLAB_").lower() in str(ended.value).lower()
+    assert "\n" not in str(ended.value)

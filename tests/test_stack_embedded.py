@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
-from conftest import USED, free_port
+from conftest import USED, free_port, wait_until
 from stack import (
     ENDLESS,
     LONG,
@@ -34,6 +36,7 @@ from stack import (
 )
 
 from bnlab.client import Client
+from models import experiments
 from models.database import Database
 
 READY = re.compile(
@@ -181,7 +184,7 @@ def test_ctrl_c_ends_the_api_and_the_workers_and_leaves_no_process(interrupted: 
     assert interrupted["left"] == set()
     assert interrupted["seconds"] < 15
     assert interrupted["code"] == 0
-    assert interrupted["said"].endswith("Stopping.\nbnlab has stopped.\n")
+    assert interrupted["said"].endswith("Stopping; running arms go back to the queue.\nbnlab has stopped.\n")
 
 
 def test_after_a_restart_the_experiments_are_there_and_their_networks_predict(
@@ -201,3 +204,38 @@ def test_arms_that_ctrl_c_interrupted_are_finished_after_the_restart(
     with up.client as client:
         assert finished(client, interrupted["id"])["status"] == "succeeded"
         assert client.curve(interrupted["id"])["arms"] == undisturbed["curve"]
+
+
+def test_an_arm_whose_process_is_killed_fails_with_the_reason_and_the_worker_goes_on(
+    up: Up, database: Database
+) -> None:
+    with up.client as client:
+        id = submitted(client, ENDLESS)
+        wait_for_points(client, id, 2)
+        with database.read() as session:
+            holder = experiments.read(session, UUID(id)).arms[1].worker
+        assert holder is not None
+        parent = int(holder.rpartition(":")[2])
+        (child,) = with_descendants(parent) - {parent}
+        os.kill(child, signal.SIGKILL)
+        wait_until(lambda: client.experiment(id)["arms"]["with_batch_norm"]["status"] == "failed", 15, "the failure")
+        client.cancel(id)
+        assert finished(client, id, timeout_s=5)["error"]["code"] == "worker_lost"
+        assert finished(client, submitted(client, SHORT))["status"] == "succeeded"
+
+
+def test_what_a_crash_of_everything_left_running_is_finished_after_the_restart(
+    up: Up, undisturbed: dict[str, Any]
+) -> None:
+    with up.client as client:
+        id = submitted(client, LONG)
+        wait_for_points(client, id, 2)
+    for pid in with_descendants(up.running.pid):  # as a power cut does
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    up.running.wait(30)
+    up.start_up()
+    assert "2 unfinished arms of the last run are back in the queue." in up.running.said()
+    with up.client as client:
+        assert finished(client, id)["status"] == "succeeded"
+        assert client.curve(id)["arms"] == undisturbed["curve"]

@@ -5,6 +5,7 @@ import threading
 from typing import Any
 
 from celery import Celery, signals
+from celery.exceptions import WorkerLostError
 
 from models.broker import celery_options, prepare_folders
 from models.settings import Settings
@@ -37,6 +38,7 @@ def _before_fork(**_: object) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     prepare_folders(Settings())
     process.stopping()
+    process.identity()
 
 
 @signals.worker_ready.connect
@@ -47,6 +49,12 @@ def _on_ready(**_: object) -> None:
 @signals.worker_shutting_down.connect
 def _on_stop(**_: object) -> None:
     process.stopping().set()
+
+
+@signals.task_failure.connect
+def _on_failure(exception: BaseException, args: list[object], **_: object) -> None:
+    if isinstance(exception, WorkerLostError):
+        process.fail_lost_arm(*args[:1])
 
 
 @signals.worker_process_init.connect

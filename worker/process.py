@@ -7,12 +7,13 @@ import socket
 from functools import cache
 from multiprocessing.synchronize import Event
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from celery import Celery
 from celery.worker import state
 
 from models import arms, datasets
-from models.broker import TRAIN_ARM
+from models.broker import TRAIN_ARM, prepare_folders
 from models.database import Database
 from models.datasets import Dataset
 from models.settings import Settings
@@ -65,8 +66,9 @@ def resident_data(name: DatasetName) -> "ResidentData":
     return ResidentData(dataset(name))
 
 
+@cache
 def identity() -> str:
-    """Return this process's name in the database: host and process id."""
+    """Return this worker's name in the database: host and parent process; the parent asks first, before it forks."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
@@ -81,6 +83,15 @@ def warm_up() -> None:
         log.exception("This worker could not warm up.", extra={"action": "warm_up"})
 
 
+def fail_lost_arm(arm_id: object) -> None:
+    """End the arm whose process was killed under it; the parent does, for the child no longer can."""
+    try:
+        with database().write() as session:
+            arms.fail_lost(session, UUID(str(arm_id)), identity())
+    except Exception:  # the worker goes on with a new child
+        log.exception("Arm %s was lost with its process.", arm_id, extra={"action": "fail_lost_arm"})
+
+
 def ring_for_waiting_arms(celery: Celery) -> None:
     """Ring again, until the worker stops, for the arm that has waited longest, whenever this worker is idle.
 
@@ -88,9 +99,10 @@ def ring_for_waiting_arms(celery: Celery) -> None:
     for an arm that is taken does nothing.
     """
     while not stopping().wait(settings().bell_interval_s):
-        if state.reserved_requests:  # it trains, or is about to
-            continue
         try:
+            prepare_folders(settings())  # sweeps
+            if state.reserved_requests:  # it trains, or is about to
+                continue
             with database().read() as session:
                 waiting = arms.queued(session, limit=1)
             for arm_id in waiting:
