@@ -22,7 +22,12 @@ def main() -> None:
         settings.state_dir.mkdir(parents=True, exist_ok=True)
     try:
         command.upgrade(configuration(), "head")
-    except (ArgumentError, NoSuchModuleError, OperationalError) as error:  # no address, no driver, no answer
+    except (
+        ArgumentError,
+        ModuleNotFoundError,
+        NoSuchModuleError,
+        OperationalError,
+    ) as error:  # no address, no driver, no answer
         reason = str(error.orig) if isinstance(error, OperationalError) else "it is no address this version can use"
         sys.exit(f"The database cannot be used: check BNLAB_DATABASE_URL ({reason.strip().splitlines()[0]}).")
 

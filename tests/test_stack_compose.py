@@ -27,7 +27,6 @@ from stack import (
     check_picture,
     check_predictions,
     finished,
-    parents,
     submitted,
     wait_for_points,
     worker_pid,
@@ -295,7 +294,7 @@ def test_a_worker_that_is_told_to_stop_gives_its_arm_back_and_another_finishes_i
     id = submitted(client, LONG)
     wait_for_points(client, id, 2)
     name, arm = next((name, arm) for name, arm in arms_of(database, id).items() if arm.status is Status.RUNNING)
-    stopped = next(worker for worker in stack.workers if worker.pid == parents()[worker_pid(arm)])
+    stopped = next(worker for worker in stack.workers if worker.pid == worker_pid(arm))
     begin = time.monotonic()
     stopped.send(signal.SIGTERM)
     assert stopped.wait(15) == 0
