@@ -64,7 +64,9 @@ def test_a_method_that_a_path_does_not_have_is_not_allowed(door: TestClient, met
         problem(answer, 405, "method_not_allowed")
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/experiments/1/2/3", "/favicon.ico", "/../etc/passwd", "/%00", "/é"])
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/experiments/1/2/3", "/favicon.ico", "/../etc/passwd", "/%00", "/é", "http://testserver//"]
+)
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_a_path_that_is_none_is_not_found(door: TestClient, method: str, path: str) -> None:
     problem(door.request(method, path), 404, "not_found")
