@@ -1,6 +1,5 @@
 """The shapes of the answers; in an answer nothing is optional, what is not known yet is null."""
 
-import statistics
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
@@ -8,37 +7,23 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, PlainSerializer
 
+from api.presets import ChosenPreset
+from api.spreads import Difference, Spread
+from models import cautions
 from models.arms import Sample
+from models.cautions import Caution
 from models.curves import Curve
 from models.results import NetworkResult, TestResult
-from models.spec import FINISHED, ArmName, ResolvedSpec, Status
+from models.spec import CLASSES, FINISHED, ArmName, ResolvedSpec, Status
 from models.tables import Arm, Experiment
+
+#: A network that is right more often than this has learned; one that guesses is right in a tenth.
+LEARNED = 0.2
 
 Moment = Annotated[
     datetime,
     PlainSerializer(lambda moment: moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), return_type=str, when_used="json"),
 ]
-
-
-class Spread(BaseModel):
-    """One number per replicate, and what they have in common; `std` is the sample's, 0 for one replicate."""
-
-    mean: float
-    min: float
-    max: float
-    std: float
-    replicates: list[float]
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        """Return the spread of at least one value."""
-        return cls(
-            mean=statistics.fmean(values),
-            min=min(values),
-            max=max(values),
-            std=statistics.stdev(values) if len(values) > 1 else 0.0,
-            replicates=list(values),
-        )
 
 
 class SinglePredictionsAnswer(BaseModel):
@@ -47,6 +32,7 @@ class SinglePredictionsAnswer(BaseModel):
     count: int
     accuracy: Spread
     distinct_answers: int = Field(description="How many different digits were answered; the most of any replicate.")
+    answer_counts: list[list[int]] = Field(description="How often each digit 0 … 9 was answered, per replicate.")
 
 
 class TestAnswer(BaseModel):
@@ -65,6 +51,7 @@ class TestAnswer(BaseModel):
                 count=len(singles[0].answers),
                 accuracy=Spread.of([single.correct / len(single.answers) for single in singles]),
                 distinct_answers=max(len(set(single.answers)) for single in singles),
+                answer_counts=[[single.answers.count(digit) for digit in range(CLASSES)] for single in singles],
             ),
         )
 
@@ -75,37 +62,52 @@ class TestsAnswer(BaseModel):
     population: TestAnswer
     batch: TestAnswer | None
 
+    @classmethod
+    def of(cls, results: Sequence[NetworkResult]) -> "TestsAnswer":
+        """Return both examinations of all replicates."""
+        batch = [result.batch for result in results if result.batch is not None]
+        return cls(
+            population=TestAnswer.of([result.population for result in results]),
+            batch=TestAnswer.of(batch) if batch else None,
+        )
+
 
 class ArmAnswer(BaseModel):
     """One of the two networks."""
 
     status: Status
     batches_done: int
-    batches_per_second: float | None
+    batches_per_second: float | None = Field(description="Of all replicates together: each of them trains so many.")
     final_validation_accuracy: Spread | None
+    learned: int | None = Field(description=f"How many replicates learned at all: final accuracy above {LEARNED}.")
+    reached_90_percent_after: list[int | None] | None = Field(
+        description="Per replicate, the batches after which an accuracy of 0.9 was first measured; null if never."
+    )
     test: TestsAnswer | None
     diverged_at: int | None = Field(description="First batch whose loss was not finite, in any replicate; else null.")
+    diverged_replicates: list[int] = Field(description="The replicates whose numbers left the range of float32.")
+    starting_weights_sha256: list[str | None] | None = Field(
+        description="Per replicate, of the weights it started from: both arms have the same."
+    )
 
     @classmethod
     def of(cls, arm: Arm) -> "ArmAnswer":
         """Return an arm with its networks' results."""
-        results = [NetworkResult.model_validate(network.result) for network in arm.networks]
-        batch = [result.batch for result in results if result.batch is not None]
-        diverged = [network.diverged_at for network in arm.networks if network.diverged_at is not None]
+        networks = arm.networks
+        results = [NetworkResult.model_validate(network.result) for network in networks]
+        final = [result.validation_correct / result.validation_total for result in results]
+        diverged = {network.replicate: network.diverged_at for network in networks if network.diverged_at is not None}
         return cls(
             status=arm.status,
             batches_done=arm.batches_done,
             batches_per_second=arm.batches_per_second,
-            final_validation_accuracy=Spread.of([r.validation_correct / r.validation_total for r in results])
-            if results
-            else None,
-            test=TestsAnswer(
-                population=TestAnswer.of([result.population for result in results]),
-                batch=TestAnswer.of(batch) if batch else None,
-            )
-            if results
-            else None,
-            diverged_at=min(diverged, default=None),
+            final_validation_accuracy=Spread.of(final) if final else None,
+            learned=sum(accuracy > LEARNED for accuracy in final) if final else None,
+            reached_90_percent_after=[network.reached_90_percent_after for network in networks] or None,
+            test=TestsAnswer.of(results) if results else None,
+            diverged_at=min(diverged.values(), default=None),
+            diverged_replicates=list(diverged),
+            starting_weights_sha256=[network.starting_weights_sha256 for network in networks] or None,
         )
 
 
@@ -116,12 +118,37 @@ class Arms(BaseModel):
     with_batch_norm: ArmAnswer
 
 
+class Comparison(BaseModel):
+    """With batch normalization minus without."""
+
+    final_validation_accuracy: Difference
+    test_accuracy: Difference = Field(description="With population statistics.")
+
+    @classmethod
+    def of(cls, arms: Arms) -> "Comparison | None":
+        """Return the comparison of both arms; None until both have succeeded."""
+        with_, without = arms.with_batch_norm, arms.without_batch_norm
+        if not (with_.final_validation_accuracy and without.final_validation_accuracy and with_.test and without.test):
+            return None
+        return cls(
+            final_validation_accuracy=Difference.between(
+                with_.final_validation_accuracy, without.final_validation_accuracy
+            ),
+            test_accuracy=Difference.between(with_.test.population.accuracy, without.test.population.accuracy),
+        )
+
+
 class ProgressAnswer(BaseModel):
-    """How far both arms are together."""
+    """How far both arms are together; of a sweep, all arms."""
 
     batches_done: int
     batches_total: int
     fraction: float
+
+    @classmethod
+    def of(cls, done: int, total: int) -> "ProgressAnswer":
+        """Return how far so many batches are."""
+        return cls(batches_done=done, batches_total=total, fraction=done / total)
 
 
 class ArmError(BaseModel):
@@ -138,9 +165,13 @@ class ExperimentAnswer(BaseModel):
     id: UUID
     status: Status
     spec: ResolvedSpec
+    preset: ChosenPreset | None = Field(description="The preset the spec came from, and what was overridden.")
+    sweep_id: UUID | None = Field(description="The sweep it belongs to.")
     dataset_sha256: str
     progress: ProgressAnswer
     arms: Arms
+    comparison: Comparison | None = Field(description="null until both arms have succeeded.")
+    warnings: list[Caution] = Field(description="What to know before trusting the result; often nothing.")
     error: ArmError | None
     created_at: Moment
     started_at: Moment | None
@@ -151,6 +182,7 @@ class ExperimentAnswer(BaseModel):
         """Return an experiment as users see it."""
         spec = ResolvedSpec.model_validate(experiment.spec, strict=False)
         arms = experiment.arms
+        answers = Arms(**{arm.name.value: ArmAnswer.of(arm) for arm in arms})
         done, total = sum(arm.batches_done for arm in arms), spec.training_batches * len(arms)
         started = [arm.started_at for arm in arms if arm.started_at is not None]
         finished = [arm.finished_at for arm in arms if arm.finished_at is not None]
@@ -159,9 +191,13 @@ class ExperimentAnswer(BaseModel):
             id=experiment.id,
             status=experiment.status,
             spec=spec,
+            preset=ChosenPreset.of(experiment.spec),
+            sweep_id=experiment.sweep_id,
             dataset_sha256=experiment.dataset_sha256,
-            progress=ProgressAnswer(batches_done=done, batches_total=total, fraction=done / total),
-            arms=Arms(**{arm.name.value: ArmAnswer.of(arm) for arm in arms}),
+            progress=ProgressAnswer.of(done, total),
+            arms=answers,
+            comparison=Comparison.of(answers),
+            warnings=cautions.of_population(spec),
             error=None
             if failed is None
             else ArmError(arm=failed.name, code=failed.error_code or "", message=failed.error_message or ""),

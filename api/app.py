@@ -8,7 +8,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
-from api import curves, digits, errors, experiments, health, predictions
+from api import curves, digits, errors, experiments, health, networks, predictions, presets, sweeps
 from api.bells import Bells
 from api.cache import NetworkCache
 from models.broker import prepare_folders
@@ -48,7 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.networks = NetworkCache(settings.network_cache_bytes)
     errors.install(app)
     app.get("/", include_in_schema=False)(_to_the_documents)
-    for room in (experiments, curves, predictions, digits, health):
+    for room in (experiments, curves, networks, sweeps, presets, predictions, digits, health):
         app.include_router(room.router)
     return app
 

@@ -6,27 +6,28 @@ from fastapi import HTTPException, Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
-from api.errors import field_errors
 from models.errors import InvalidInput
 from models.settings import Settings
+from models.validation import field_errors
 
 Model = TypeVar("Model", bound=BaseModel)
 
 JSON = "application/json"
 
 
-async def read_body(request: Request) -> bytes:
+async def read_body(request: Request, most_bytes: int | None = None) -> bytes:
     """Return the body; 413 as soon as it is known to be larger than the limit, declared or chunked."""
     settings: Settings = request.app.state.settings
-    too_large = HTTPException(413, f"The body is larger than {settings.max_body_bytes} bytes.")
+    limit = most_bytes or settings.max_body_bytes
+    too_large = HTTPException(413, f"The body is larger than {limit} bytes.")
     declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and float(declared) > settings.max_body_bytes:  # int() refuses thousands of digits
+    if declared.isdecimal() and float(declared) > limit:  # int() refuses thousands of digits
         raise too_large
     body = bytearray()
     try:
         async for piece in request.stream():
             body += piece
-            if len(body) > settings.max_body_bytes:
+            if len(body) > limit:
                 raise too_large
     except ClientDisconnect:  # nobody hears this answer, and nothing is wrong here
         raise HTTPException(400, "The connection ended before the body did.") from None

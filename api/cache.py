@@ -6,7 +6,7 @@ from uuid import UUID
 
 from models import networks
 from models.database import Database
-from models.networks import TrainedNetwork
+from models.networks import StoredNetwork
 from models.spec import ArmName
 
 Key = tuple[UUID, ArmName, int]
@@ -17,11 +17,11 @@ class NetworkCache:
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
-        self._ready: OrderedDict[Key, TrainedNetwork] = OrderedDict()
+        self._ready: OrderedDict[Key, StoredNetwork] = OrderedDict()
         self._lock = Lock()
         self._loading = Lock()
 
-    def ready(self, key: Key) -> TrainedNetwork | None:
+    def ready(self, key: Key) -> StoredNetwork | None:
         """Return the network if it is loaded."""
         with self._lock:
             found = self._ready.get(key)
@@ -29,7 +29,7 @@ class NetworkCache:
                 self._ready.move_to_end(key)
             return found
 
-    def load(self, database: Database, key: Key) -> TrainedNetwork:
+    def load(self, database: Database, key: Key) -> StoredNetwork:
         """Return the network, read from the database if need be; raises what `models.networks.read` raises."""
         with self._loading:  # one after the other: many at once would each take the memory of a network
             found = self.ready(key)

@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -24,6 +24,7 @@ from models.errors import (
     NotFound,
     Unavailable,
 )
+from models.validation import field_errors
 
 log = logging.getLogger(__name__)
 
@@ -115,33 +116,6 @@ def problem(
         "errors": fields,
     }
     return JSONResponse(body, status, headers, media_type="application/problem+json")
-
-
-def field_errors(details: Iterable[Mapping[str, Any]], skip: int = 0) -> list[FieldError]:
-    """Return pydantic's complaints as ours, without the first `skip` parts of their place."""
-    found = []
-    for detail in details:
-        context = detail.get("ctx", {})
-        if detail["type"] == "out_of_bounds":  # a rule between fields, see models/spec.py
-            found.append(FieldError(context["field"], context["allowed"], context["received"]))
-            continue
-        if detail["type"] == "too_short" and len(detail["input"]) >= context["min_length"]:
-            continue  # items that are wrong were not counted; they have errors of their own
-        path = ".".join(str(part) for part in detail["loc"][skip:])
-        allowed = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        received = detail["input"]
-        if detail["type"] == "extra_forbidden":
-            allowed = "no field of this name"
-        elif detail["type"] == "json_invalid":
-            allowed, received = f"a JSON object ({allowed})", None
-        elif detail["type"] == "too_short":
-            allowed = f"at least {context['min_length']} of them"
-        elif detail["type"] == "too_long":
-            allowed = f"at most {context['max_length']} of them"
-        elif detail["type"] == "missing":
-            allowed, received = "a value: this field is required", None
-        found.append(FieldError(path, allowed, received))
-    return found
 
 
 def readable(value: Any) -> Any:

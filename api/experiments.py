@@ -1,20 +1,17 @@
 """Routes of experiments: submit, list, read, cancel."""
 
-import base64
-from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from api import pages
 from api.answers import ExperimentAnswer, ExperimentPage
 from api.bodies import JSON, content_type, documented, parse, read_body
 from api.dependencies import BellsDep, DatabaseDep, SettingsDep
 from api.errors import responses
 from models import datasets, experiments
-from models.errors import FieldError, InvalidInput
-from models.experiments import Cursor
 from models.spec import Spec, Status
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
@@ -25,9 +22,9 @@ EXAMPLES = {
         "summary": "The same, short",
         "value": {"training_batches": 2000, "batches_per_sample": 50, "seed": 1},
     },
-    "bad weights": {
-        "summary": "Sigmoid, learning rate 1, bad weights",
-        "value": {"activation": "sigmoid", "learning_rate": 1.0, "weight_scale": 5.0},
+    "preset": {
+        "summary": "One of the lesson's comparisons: sigmoid, learning rate 1, bad weights, over eight seeds",
+        "value": {"preset": "sigmoid-1-bad-weights-50000", "replicates": 8},
     },
 }
 
@@ -68,12 +65,11 @@ def submit(
 @router.get("", responses=responses(503))
 def read_page(asked: Annotated[PageRequest, Query()], database: DatabaseDep) -> ExperimentPage:
     """List experiments, newest first."""
-    after = None if asked.cursor is None else _decode(asked.cursor)
     with database.read() as session:
-        found, following = experiments.page(session, asked.limit, after, asked.status)
+        found, following = experiments.page(session, asked.limit, pages.decode(asked.cursor), asked.status)
     return ExperimentPage(
         experiments=[ExperimentAnswer.of(experiment) for experiment in found],
-        next_cursor=None if following is None else _encode(following),
+        next_cursor=pages.encode(following),
     )
 
 
@@ -89,19 +85,3 @@ def cancel(experiment_id: UUID, database: DatabaseDep) -> ExperimentAnswer:
     """Cancel an experiment: queued arms end at once, running ones within about a second; their points are kept."""
     with database.write() as session:
         return ExperimentAnswer.of(experiments.cancel(session, experiment_id))
-
-
-def _encode(cursor: Cursor) -> str:
-    created_at, experiment_id = cursor
-    return base64.urlsafe_b64encode(f"{created_at.isoformat()} {experiment_id}".encode()).decode()
-
-
-def _decode(text: str) -> Cursor:
-    try:
-        created_at, experiment_id = base64.urlsafe_b64decode(text.encode()).decode().split(" ")
-        moment = datetime.fromisoformat(created_at)
-        if moment.tzinfo is None:
-            raise ValueError
-        return moment.astimezone(UTC), UUID(experiment_id)
-    except (ValueError, OverflowError):  # of base64, of the text, of the moment, of the id
-        raise InvalidInput([FieldError("cursor", "next_cursor of the page before", text)]) from None

@@ -18,22 +18,28 @@ ALLOWED_NUMBERS = "28 rows of 28 numbers, or 784 numbers, each from 0 (black) to
 ALLOWED_PICTURE = "a still picture of 28×28 pixels, white ink on black"
 
 
-def from_numbers(image: Any) -> Array:
-    """Return numbers as an array [784]. Raises InvalidImage, naming the field `image`."""
+def from_many(images: list[Any]) -> Array:
+    """Return several images as an array [images, 784]. Raises InvalidImage, naming the first wrong one."""
+    return np.stack([from_numbers(image, f"images.{number}") for number, image in enumerate(images)])
+
+
+def from_numbers(image: Any, field: str = "image") -> Array:
+    """Return numbers as an array [784]. Raises InvalidImage, naming the field."""
     try:
         array = np.asarray(image)
     except ValueError:  # rows of different lengths
-        raise _refused(ALLOWED_NUMBERS, "rows of different lengths") from None
+        raise _refused(ALLOWED_NUMBERS, "rows of different lengths", field) from None
     if array.dtype.kind not in "iuf":
-        raise _refused(ALLOWED_NUMBERS, "something that is not a number")
+        raise _refused(ALLOWED_NUMBERS, "something that is not a number", field)
     if array.shape not in ((PIXELS,), (SIDE, SIDE)):
-        raise _refused(ALLOWED_NUMBERS, ("×".join(str(length) for length in array.shape) or "no list of") + " numbers")
+        found = "×".join(str(length) for length in array.shape) or "no list of"
+        raise _refused(ALLOWED_NUMBERS, f"{found} numbers", field)
     if bool in map(type, image if array.ndim == 1 else chain.from_iterable(image)):  # NumPy takes true among numbers
-        raise _refused(ALLOWED_NUMBERS, "something that is not a number")
+        raise _refused(ALLOWED_NUMBERS, "something that is not a number", field)
     # NaN is neither smaller nor larger: ask for what is right, not for what is wrong
     inside = (array >= 0) & (array <= 1)
     if not inside.all():
-        raise _refused(ALLOWED_NUMBERS, float(array[~inside][0]))
+        raise _refused(ALLOWED_NUMBERS, float(array[~inside][0]), field)
     return array.reshape(PIXELS).astype(np.float32)
 
 
@@ -74,5 +80,5 @@ def _grey(picture: Image.Image) -> Array:
     return np.asarray(over_black.convert("L"), np.float32) / np.float32(255)
 
 
-def _refused(allowed: str, received: Any) -> InvalidImage:
-    return InvalidImage([FieldError("image", allowed, received)])
+def _refused(allowed: str, received: Any, field: str = "image") -> InvalidImage:
+    return InvalidImage([FieldError(field, allowed, received)])

@@ -1,9 +1,10 @@
-"""The lesson's picture: validation accuracy of both arms over training steps, as PNG or SVG."""
+"""The lesson's picture: validation accuracy of both arms over training steps, as PNG or SVG; alone, or many small."""
 
 import io
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Lock
 from typing import Literal
 
@@ -12,15 +13,20 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from api.answers import ArmCurve, CurveAnswer
+from api.answers import ArmCurve, Comparison, CurveAnswer
+from api.spreads import Difference
 from models.errors import Unavailable
 from models.spec import ResolvedSpec
 
 #: Blue and orange: told apart by the colour-blind, and in grey.
 LINES = {"Without batch norm": "#1f77b4", "With batch norm": "#e6730b"}
 CAPTION_CHARACTERS = 110
-SIZE_INCHES, DOTS_PER_INCH = (8.0, 5.0), 100
+SIZE_INCHES, DOTS_PER_INCH, FONT_SIZE = (8.0, 5.0), 100, 10
+
+#: Of the small multiples.
+COLUMNS, PANEL_INCHES, HEADING_INCHES, PANEL_CHARACTERS, SMALL_FONT_SIZE = 4, (3.0, 2.1), 0.3, 40, 7
 
 #: How long a request waits for those before it: threads that wait for pictures serve nobody else.
 PATIENCE_S = 3.0
@@ -28,36 +34,73 @@ PATIENCE_S = 3.0
 _drawing = Lock()  # Matplotlib's fonts and settings are shared by all threads
 
 
-def draw_curve(curve: CurveAnswer, spec: ResolvedSpec, format: Literal["png", "svg"]) -> bytes:
+@dataclass(frozen=True)
+class Panel:
+    """One small picture among many."""
+
+    title: str
+    spec: ResolvedSpec
+    curve: CurveAnswer
+
+
+def draw_curve(
+    curve: CurveAnswer, spec: ResolvedSpec, comparison: Comparison | None, format: Literal["png", "svg"]
+) -> bytes:
     """Return the picture: a line per arm; with replicates, a line for the mean and a band from least to most."""
-    with _one_at_a_time(), rc_context({"svg.hashsalt": "bnlab", "svg.fonttype": "none"}):
+    with _one_at_a_time(FONT_SIZE):
         figure = Figure(figsize=SIZE_INCHES, dpi=DOTS_PER_INCH, layout="constrained")
         axes = figure.add_subplot()
-        arms = (curve.arms.without_batch_norm, curve.arms.with_batch_norm)
-        for (label, colour), arm in zip(LINES.items(), arms, strict=True):
-            _line(axes, arm, label, colour)
+        _curves(axes, curve, spec)
         axes.set(
             title="Validation accuracy during training",
-            xlabel=f"Training steps\n{_described(spec)}",
+            xlabel=f"Training steps\n{_described(spec, comparison)}",
             ylabel="Accuracy",
-            ylim=(0, 1),
-            yticks=[tenth / 10 for tenth in range(11)],
         )
-        axes.set_xlim(0, max(spec.training_batches, 1))
-        axes.grid(True, alpha=0.4)
         axes.legend(loc="lower right")
-        canvas = FigureCanvasAgg(figure) if format == "png" else FigureCanvasSVG(figure)
-        picture = io.BytesIO()
-        canvas.print_figure(picture, format=format, metadata={"Date": None} if format == "svg" else None)
+        return _rendered(figure, format)
+
+
+def draw_panels(panels: Sequence[Panel], first: int, total: int, format: Literal["png", "svg"]) -> bytes:
+    """Return small multiples, in rows: the experiments from number `first` (from 0) of so many."""
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    with _one_at_a_time(SMALL_FONT_SIZE):
+        figure = Figure(
+            figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + HEADING_INCHES),
+            dpi=DOTS_PER_INCH,
+            layout="constrained",
+        )
+        grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+        for axes, panel in zip(grid.flat, panels, strict=False):
+            _curves(axes, panel.curve, panel.spec)
+            axes.set_title("\n".join(textwrap.wrap(panel.title, PANEL_CHARACTERS)))
+            axes.xaxis.set_major_locator(MaxNLocator(3))
+        for axes in list(grid.flat)[len(panels) :]:
+            axes.set_axis_off()
+        lines, labels = grid[0][0].get_legend_handles_labels()
+        figure.legend(lines, labels, loc="outside upper right", ncols=2)
+        figure.suptitle(
+            f"Validation accuracy over training steps, {first + 1} to {first + len(panels)} of {total}",
+            x=0.01,
+            ha="left",
+        )
+        return _rendered(figure, format)
+
+
+def _rendered(figure: Figure, format: Literal["png", "svg"]) -> bytes:
+    canvas = FigureCanvasAgg(figure) if format == "png" else FigureCanvasSVG(figure)
+    picture = io.BytesIO()
+    canvas.print_figure(picture, format=format, metadata={"Date": None} if format == "svg" else None)
     return picture.getvalue()
 
 
 @contextmanager
-def _one_at_a_time() -> Iterator[None]:
+def _one_at_a_time(font_size: int) -> Iterator[None]:
     if not _drawing.acquire(timeout=PATIENCE_S):
         raise Unavailable("Too many pictures are being drawn; try again in a moment.")
     try:
-        yield
+        with rc_context({"svg.hashsalt": "bnlab", "svg.fonttype": "none", "font.size": font_size}):
+            yield
     finally:
         _drawing.release()
 
@@ -69,11 +112,33 @@ def _line(axes: Axes, arm: ArmCurve, label: str, colour: str) -> None:
         axes.fill_between(arm.steps, arm.min, arm.max, color=colour, alpha=0.2)
 
 
-def _described(spec: ResolvedSpec) -> str:
-    """Return the setting in as few lines as fit."""
+def _curves(axes: Axes, curve: CurveAnswer, spec: ResolvedSpec) -> None:
+    """Draw both arms, accuracy from 0 to 1 in tenths."""
+    for (label, colour), arm in zip(
+        LINES.items(), (curve.arms.without_batch_norm, curve.arms.with_batch_norm), strict=True
+    ):
+        _line(axes, arm, label, colour)
+    axes.set(ylim=(0, 1), yticks=[tenth / 10 for tenth in range(11)])
+    axes.set_xlim(0, max(spec.training_batches, 1))
+    axes.grid(True, alpha=0.4)
+
+
+def _described(spec: ResolvedSpec, comparison: Comparison | None) -> str:
+    """Return the setting, and how the arms differ if that is known, in as few lines as fit."""
     layers = "-".join(str(units) for units in spec.hidden_layers)
-    return textwrap.fill(
+    setting = (
         f"{spec.activation}, learning rate {spec.learning_rate:g}, weight scale {spec.weight_scale:g}, "
-        f"layers {layers}, batches of {spec.batch_size}, {spec.dataset}, seed {spec.seed}",
-        CAPTION_CHARACTERS,
+        f"layers {layers}, batches of {spec.batch_size}, {spec.dataset}, seed {spec.seed}"
     )
+    if spec.replicates > 1:
+        setting += f", {spec.replicates} replicates: mean, and band from least to most"
+    lines = [textwrap.fill(setting, CAPTION_CHARACTERS)]
+    difference = comparison.final_validation_accuracy if comparison else None
+    if difference is not None:
+        lines.append(f"At the end, with minus without batch norm: {difference.mean:+.4f}{_interval(difference)}")
+    return "\n".join(lines)
+
+
+def _interval(difference: Difference) -> str:
+    interval = difference.confidence_interval_95
+    return f" (95 % confidence: {interval.low:+.4f} to {interval.high:+.4f})" if interval else ""

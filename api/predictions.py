@@ -1,5 +1,6 @@
-"""Route of predictions: one digit in, ten probabilities out, from the network and with the statistics asked for."""
+"""Route of predictions: digits in, ten probabilities out, from the network and with the statistics asked for."""
 
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,15 +12,20 @@ from pydantic.config import JsonDict
 
 from api import images
 from api.bodies import JSON, content_type, documented, parse, read_body
-from api.dependencies import DatabaseDep, NetworksDep
+from api.cache import NetworkCache
+from api.dependencies import DatabaseDep, NetworksDep, SettingsDep
 from api.errors import responses
-from models import networks
+from models import cautions, networks
+from models.cautions import Caution
 from models.database import Database
-from models.dense import Array
+from models.dense import Array, DenseNetwork
 from models.errors import FieldError, InvalidInput, NetworkDiverged
 from models.spec import ArmName, Statistics
 
 router = APIRouter(tags=["predictions"])
+
+MAX_IMAGES = 1_000
+SMALL_BODY_BYTES = 65_536
 
 PIXEL: JsonDict = {"type": "number", "minimum": 0, "maximum": 1}
 IMAGE_SCHEMA: JsonDict = {
@@ -51,56 +57,115 @@ class Choice(BaseModel):
 
 
 class PredictRequest(Choice):
-    """A digit as numbers, and which network answers."""
+    """A digit, or several, as numbers, and which network answers."""
 
-    image: Any = Field(description=images.ALLOWED_NUMBERS, json_schema_extra=IMAGE_SCHEMA)
+    image: Any = Field(None, description=images.ALLOWED_NUMBERS, json_schema_extra=IMAGE_SCHEMA)
+    images: list[Any] | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_IMAGES,
+        description="Several images instead of one. With `batch` statistics each is normalized by all of them.",
+        json_schema_extra={"items": IMAGE_SCHEMA},
+    )
 
 
-class Prediction(BaseModel):
-    """The answer: the most probable digit, all ten probabilities, and whose answer it is."""
+class Seen(BaseModel):
+    """The most probable digit, and all ten probabilities."""
 
     digit: int
     probabilities: list[float]
+
+
+class Source(BaseModel):
+    """Whose answer it is, and what to know before trusting it."""
+
     experiment: UUID
     arm: ArmName
     replicate: int
     statistics: Statistics
+    warnings: list[Caution]
+
+
+class Prediction(Seen, Source):
+    """The answer to one image."""
+
+
+class Predictions(Source):
+    """The answers to several images, in their order."""
+
+    predictions: list[Seen]
 
 
 @router.post(
     "/predict",
-    response_model=Prediction,
+    response_model=Prediction | Predictions,
     responses=responses(404, 409, 413, 415, 503),
     openapi_extra=documented(PredictRequest, EXAMPLES, **{kind: PICTURE for kind in images.FORMATS}),
 )
 async def predict(
-    request: Request, choice: Annotated[Choice, Query()], database: DatabaseDep, cache: NetworksDep
-) -> Prediction:
-    """Recognise one digit, sent as JSON, or as a PNG or JPEG with the same choices as query parameters."""
+    request: Request,
+    choice: Annotated[Choice, Query()],
+    settings: SettingsDep,
+    database: DatabaseDep,
+    cache: NetworksDep,
+) -> Prediction | Predictions:
+    """Recognise one digit or several, sent as JSON; or one as PNG or JPEG with the same choices as query parameters."""
     kind = content_type(request, (JSON, *images.FORMATS))
-    body = await read_body(request)
-    if kind == JSON:
-        if request.query_params:
-            allowed = "no query parameters beside JSON: write the choice into the body"
-            raise InvalidInput([FieldError(name, allowed, value) for name, value in request.query_params.items()])
-        asked = parse(PredictRequest, body)
-        choice, image = asked, images.from_numbers(asked.image)
+    if kind != JSON:
+        image = images.from_picture(await read_body(request), kind)
+        return _one(await _answer(image[np.newaxis], choice, database, cache))
+    if request.query_params:
+        allowed = "no query parameters beside JSON: write the choice into the body"
+        raise InvalidInput([FieldError(name, allowed, value) for name, value in request.query_params.items()])
+    body = await read_body(request, settings.max_images_body_bytes)
+    if len(body) <= SMALL_BODY_BYTES:  # takes less time than a change of threads
+        asked, pixels = _read(body)
     else:
-        image = images.from_picture(body, kind)
-    return await _answer(image, choice, database, cache)
+        asked, pixels = await to_thread.run_sync(_read, body)
+    answer = await _answer(pixels, asked, database, cache)
+    return _one(answer) if asked.images is None else answer
 
 
-async def _answer(image: Array, choice: Choice, database: Database, cache: NetworksDep) -> Prediction:
+def _read(body: bytes) -> tuple[PredictRequest, Array]:
+    """Return the request and its images, [images, 784]."""
+    asked = parse(PredictRequest, body)
+    given = asked.model_fields_set & {"image", "images"}
+    if len(given) != 1 or (given == {"images"} and asked.images is None):
+        raise InvalidInput([FieldError("image", "a value: either image or images is required, and not both")])
+    if asked.images is None:
+        return asked, images.from_numbers(asked.image)[np.newaxis]
+    return asked, images.from_many(asked.images)
+
+
+async def _answer(pixels: Array, choice: Choice, database: Database, cache: NetworkCache) -> Predictions:
     experiment_id = choice.experiment
     if experiment_id is None:
         experiment_id = await to_thread.run_sync(_newest, database)
     key = (experiment_id, choice.arm, choice.replicate)
-    # A loaded network answers in less time than a change of threads takes.
+    # A loaded network answers for one image in less time than a change of threads takes.
     trained = cache.ready(key)
     if trained is None:
         trained = await to_thread.run_sync(cache.load, database, key)
+    ask = partial(_probabilities, trained.network, pixels, choice)
+    probabilities = ask() if len(pixels) == 1 else await to_thread.run_sync(ask)
+    return Predictions(
+        predictions=[Seen(digit=int(row.argmax()), probabilities=row.tolist()) for row in probabilities],
+        experiment=experiment_id,
+        arm=choice.arm,
+        replicate=choice.replicate,
+        statistics=choice.statistics,
+        warnings=cautions.of_prediction(trained.network.spec, choice.arm, choice.statistics, len(pixels)),
+    )
+
+
+def _one(answer: Predictions) -> Prediction:
+    return Prediction(**dict(answer.predictions[0]), **{name: getattr(answer, name) for name in Source.model_fields})
+
+
+def _probabilities(network: DenseNetwork, pixels: Array, choice: Choice) -> Array:
+    """Return the probabilities [images, 10]. Raises NetworkDiverged if a number leaves the range of float32."""
     with np.errstate(over="ignore", invalid="ignore"):
-        probabilities = trained.network.probabilities(image[np.newaxis], choice.statistics)[0]
+        probabilities = network.probabilities(pixels, choice.statistics)
     if not np.isfinite(probabilities).all():
         raise NetworkDiverged(
             "The network's numbers leave the range of float32 for this image; it cannot predict.",
@@ -108,14 +173,7 @@ async def _answer(image: Array, choice: Choice, database: Database, cache: Netwo
             replicate=choice.replicate,
             diverged_at=None,
         )
-    return Prediction(
-        digit=int(probabilities.argmax()),
-        probabilities=[float(share) for share in probabilities],
-        experiment=experiment_id,
-        arm=choice.arm,
-        replicate=choice.replicate,
-        statistics=choice.statistics,
-    )
+    return probabilities
 
 
 def _newest(database: Database) -> UUID:

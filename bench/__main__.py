@@ -2,9 +2,9 @@
 
 import sys
 
-from bench import api, service, training
+from bench import api, replicates, service, training
 
-MEASUREMENTS = {"training": training.main, "service": service.main, "api": api.main}
+MEASUREMENTS = {"training": training.main, "replicates": replicates.main, "service": service.main, "api": api.main}
 
 
 def main(names: list[str]) -> None:

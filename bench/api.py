@@ -15,7 +15,7 @@ import numpy as np
 from bench.report import print_table
 from models import arms, datasets, experiments, networks
 from models.database import Database
-from models.dense import DenseNetwork, starting_arrays
+from models.dense import DenseNetwork, starting_arrays, weights_sha256
 from models.spec import Spec
 from worker.examination import examine
 
@@ -67,7 +67,16 @@ def _store_a_network(folder: Path) -> None:
             assert held is not None
             arrays = starting_arrays(spec, arm.name, 0)
             result = examine(DenseNetwork(spec, arm.name, arrays), small, 0)
-            arms.succeed(session, held, [networks.to_row(arm.id, 0, arrays, None, result)])
+            row = networks.to_row(
+                arm.id,
+                0,
+                arrays,
+                starting_weights_sha256=weights_sha256(arrays),
+                reached_90_percent_after=None,
+                diverged_at=None,
+                result=result,
+            )
+            arms.succeed(session, held, [row])
     database.close()
 
 

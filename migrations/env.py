@@ -7,7 +7,10 @@ from models.settings import Settings
 from models.tables import Base
 
 engine = make_engine(Settings().database_url)
+on_sqlite = engine.dialect.name == "sqlite"
 with engine.connect().execution_options(begin_immediate=True) as connection:
+    if on_sqlite:  # or the copied table, when it is dropped, takes with it the rows that refer to it
+        connection.connection.dbapi_connection.execute("PRAGMA foreign_keys = OFF")  # type: ignore[union-attr]
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,

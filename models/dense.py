@@ -13,6 +13,7 @@ With `population` statistics, mean and variance are the moving averages of the t
 images at hand, so the answer for one image depends on the others beside it.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,6 +24,12 @@ from numpy.typing import NDArray
 from models.errors import BatchStatisticsUndefined, FieldError, NetworkDamaged
 from models.spec import CLASSES, PIXELS, Activation, ArmName, ResolvedSpec, Statistics
 from models.streams import weights_generator
+
+#: Of leaky ReLU below 0; TensorFlow's own default.
+LEAKY_RELU_SLOPE = 0.2
+
+#: What the batches' statistics move, not gradient descent.
+POPULATION = ("population_mean", "population_variance")
 
 Array = NDArray[np.float32]
 Arrays = dict[str, Array]
@@ -40,7 +47,7 @@ def shapes(spec: ResolvedSpec, arm: ArmName) -> dict[str, tuple[int, ...]]:
     for layer, (inputs, units) in zip(layer_names(spec), pairwise(widths), strict=True):
         named[f"{layer}/weights"] = (inputs, units)
         if arm is ArmName.WITH_BATCH_NORM and layer != "output":
-            for what in ("gamma", "beta", "population_mean", "population_variance"):
+            for what in ("gamma", "beta", *POPULATION):
                 named[f"{layer}/{what}"] = (units,)
         else:
             named[f"{layer}/bias"] = (units,)
@@ -63,6 +70,19 @@ def starting_arrays(spec: ResolvedSpec, arm: ArmName, replicate: int) -> Arrays:
         else:
             arrays[name] = np.full(shape, what in ones, np.float32)
     return arrays
+
+
+def weights_sha256(arrays: Mapping[str, Array]) -> str:
+    """Return the SHA-256 of all weight matrices, from input to output: float32, little-endian, row by row.
+
+    Both arms of an experiment start from the same ones, so this is the same for both; biases, gammas and betas, which
+    only one of them has, do not count.
+    """
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        if name.endswith("/weights"):
+            digest.update(array.astype("<f4").tobytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -142,4 +162,33 @@ def _sigmoid(z: Array) -> Array:
     return shares
 
 
-ACTIVATIONS: Mapping[Activation, Callable[[Array], Array]] = {"relu": _relu, "sigmoid": _sigmoid, "tanh": np.tanh}
+def _leaky_relu(z: Array) -> Array:
+    bent: Array = np.maximum(z, np.float32(LEAKY_RELU_SLOPE) * z)
+    return bent
+
+
+def _elu(z: Array) -> Array:
+    bent: Array = np.where(z > 0, z, np.expm1(np.minimum(z, np.float32(0))))
+    return bent
+
+
+def _gelu(z: Array) -> Array:
+    from scipy.special import erf  # NumPy has none; half a second that the other activations need not wait
+
+    weighted: Array = np.float32(0.5) * z * (np.float32(1) + erf(z * np.float32(1 / np.sqrt(2))))
+    return weighted
+
+
+def _linear(z: Array) -> Array:
+    return z
+
+
+ACTIVATIONS: Mapping[Activation, Callable[[Array], Array]] = {
+    "relu": _relu,  # max(z, 0)
+    "sigmoid": _sigmoid,  # 1 / (1 + exp(−z))
+    "tanh": np.tanh,
+    "leaky_relu": _leaky_relu,  # max(z, 0.2 z)
+    "elu": _elu,  # z, below 0 exp(z) − 1 (Clevert et al., 2015)
+    "gelu": _gelu,  # z Φ(z) with the normal distribution's Φ, exact (Hendrycks and Gimpel, 2016)
+    "linear": _linear,
+}

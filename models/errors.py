@@ -6,9 +6,11 @@ BnlabError
 │   └── BatchStatisticsUndefined    the arm without batch normalization has no statistics
 ├── NotFound
 │   ├── UnknownExperiment
+│   ├── UnknownSweep
 │   └── UnknownReplicate
 ├── Conflict                    the request is right, the state is not
 │   ├── ExperimentFinished
+│   ├── SweepFinished
 │   ├── NothingTrained
 │   ├── NotTrainedYet
 │   └── NetworkDiverged
@@ -80,6 +82,12 @@ class UnknownExperiment(NotFound):
     code = "unknown_experiment"
 
 
+class UnknownSweep(NotFound):
+    """There is no sweep with this id."""
+
+    code = "unknown_sweep"
+
+
 class UnknownReplicate(NotFound):
     """This experiment has no such replicate."""
 
@@ -96,6 +104,12 @@ class ExperimentFinished(Conflict):
     """The experiment has already ended; there is nothing left to cancel."""
 
     code = "experiment_finished"
+
+
+class SweepFinished(Conflict):
+    """The sweep has already ended; there is nothing left to cancel."""
+
+    code = "sweep_finished"
 
 
 class NothingTrained(Conflict):

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import Select, case, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, case, select, tuple_, update
 from sqlalchemy.orm import Session, selectinload
 
 from models.errors import ExperimentFinished, UnknownExperiment
@@ -16,19 +16,31 @@ Cursor = tuple[datetime, UUID]
 
 def create(session: Session, spec: ResolvedSpec, dataset_sha256: str) -> Experiment:
     """Insert an experiment with both arms queued, and return it. Its bells are rung after the commit."""
-    now = datetime.now(UTC)
-    experiment = Experiment(
-        id=uuid4(), created_at=now, spec=spec.model_dump(mode="json"), dataset_sha256=dataset_sha256
-    )
-    experiment.arms = [Arm(id=uuid4(), name=name, status=Status.QUEUED, created_at=now) for name in ArmName]
+    experiment = queued(spec, dataset_sha256, datetime.now(UTC))
     session.add(experiment)
     session.flush()
     return read(session, experiment.id)
 
 
+def queued(
+    spec: ResolvedSpec, dataset_sha256: str, now: datetime, sweep_id: UUID | None = None, position: int | None = None
+) -> Experiment:
+    """Return a new experiment with both arms queued, not yet inserted."""
+    experiment = Experiment(
+        id=uuid4(),
+        created_at=now,
+        spec=spec.model_dump(mode="json"),
+        dataset_sha256=dataset_sha256,
+        sweep_id=sweep_id,
+        position=position,
+    )
+    experiment.arms = [Arm(id=uuid4(), name=name, status=Status.QUEUED, created_at=now) for name in ArmName]
+    return experiment
+
+
 def read(session: Session, experiment_id: UUID) -> Experiment:
     """Return the experiment with its arms and their networks' results (not their arrays)."""
-    query = _whole().where(Experiment.id == experiment_id).execution_options(populate_existing=True)
+    query = whole().where(Experiment.id == experiment_id).execution_options(populate_existing=True)
     experiment = session.scalars(query).one_or_none()
     if experiment is None:
         raise UnknownExperiment(experiment_id=str(experiment_id))
@@ -39,7 +51,7 @@ def page(
     session: Session, limit: int, after: Cursor | None = None, status: Status | None = None
 ) -> tuple[list[Experiment], Cursor | None]:
     """Return up to `limit` experiments, newest first, and the cursor of the next page, None at the end."""
-    query = _whole().order_by(Experiment.created_at.desc(), Experiment.id.desc()).limit(limit + 1)
+    query = whole().order_by(Experiment.created_at.desc(), Experiment.id.desc()).limit(limit + 1)
     if after is not None:
         query = query.where(tuple_(Experiment.created_at, Experiment.id) < after)
     if status is not None:
@@ -57,11 +69,20 @@ def cancel(session: Session, experiment_id: UUID) -> Experiment:
     Cancelling a cancelled experiment changes nothing. Raises UnknownExperiment, and ExperimentFinished if it
     succeeded or failed before.
     """
+    stopped = cancel_arms(session, Arm.experiment_id == experiment_id)
+    experiment = read(session, experiment_id)
+    if not stopped and experiment.status is not Status.CANCELLED:
+        raise ExperimentFinished(experiment_status=experiment.status.value)
+    return experiment
+
+
+def cancel_arms(session: Session, which: ColumnElement[bool]) -> bool:
+    """Cancel those of the arms that wait and ask the workers of those that run to stop; return if there were any."""
     waits = Arm.status == Status.QUEUED
     # One statement: an arm cannot slip from one status to the other between two.
     stopped = session.execute(
         update(Arm)
-        .where(Arm.experiment_id == experiment_id, Arm.status.in_((Status.QUEUED, Status.RUNNING)))
+        .where(which, Arm.status.in_((Status.QUEUED, Status.RUNNING)))
         .values(
             cancel_requested=True,
             status=case((waits, Status.CANCELLED), else_=Arm.status),
@@ -69,11 +90,9 @@ def cancel(session: Session, experiment_id: UUID) -> Experiment:
         )
         .returning(Arm.id)
     ).all()
-    experiment = read(session, experiment_id)
-    if not stopped and experiment.status is not Status.CANCELLED:
-        raise ExperimentFinished(experiment_status=experiment.status.value)
-    return experiment
+    return bool(stopped)
 
 
-def _whole() -> Select[Experiment]:
+def whole() -> Select[Experiment]:
+    """Return the query for experiments with their arms and their networks' results (not their arrays)."""
     return select(Experiment).options(selectinload(Experiment.arms).selectinload(Arm.networks))

@@ -33,16 +33,28 @@ _NEWEST_SUCCEEDED = (
 
 
 @dataclass(frozen=True)
-class TrainedNetwork:
-    """A network that can answer, and whose it is."""
+class StoredNetwork:
+    """A network that was trained to its end, and whose it is; one that diverged cannot answer."""
 
     experiment_id: UUID
     arm: ArmName
     replicate: int
     network: DenseNetwork
+    arrays_sha256: str
+    starting_weights_sha256: str | None
+    diverged_at: int | None
 
 
-def to_row(arm_id: UUID, replicate: int, arrays: Arrays, diverged_at: int | None, result: NetworkResult) -> Network:
+def to_row(
+    arm_id: UUID,
+    replicate: int,
+    arrays: Arrays,
+    *,
+    starting_weights_sha256: str,
+    reached_90_percent_after: int | None,
+    diverged_at: int | None,
+    result: NetworkResult,
+) -> Network:
     """Return the row that keeps a trained network."""
     stored = save(arrays)
     return Network(
@@ -50,6 +62,8 @@ def to_row(arm_id: UUID, replicate: int, arrays: Arrays, diverged_at: int | None
         replicate=replicate,
         arrays=stored,
         arrays_sha256=hashlib.sha256(stored).hexdigest(),
+        starting_weights_sha256=starting_weights_sha256,
+        reached_90_percent_after=reached_90_percent_after,
         diverged_at=diverged_at,
         result=result.model_dump(mode="json"),
     )
@@ -63,11 +77,19 @@ def newest_succeeded(session: Session) -> UUID:
     return newest
 
 
-def read(session: Session, experiment_id: UUID, arm: ArmName, replicate: int) -> TrainedNetwork:
-    """Return a trained network, ready to answer.
+def read(session: Session, experiment_id: UUID, arm: ArmName, replicate: int) -> StoredNetwork:
+    """Return a network that can answer. Raises what `read_stored` raises, and NetworkDiverged."""
+    stored = read_stored(session, experiment_id, arm, replicate)
+    if stored.diverged_at is not None:
+        raise NetworkDiverged(arm=arm.value, replicate=replicate, diverged_at=stored.diverged_at)
+    return stored
 
-    Raises UnknownExperiment, UnknownReplicate, NotTrainedYet, NetworkDiverged, and NetworkDamaged when the bytes are
-    not those that were stored.
+
+def read_stored(session: Session, experiment_id: UUID, arm: ArmName, replicate: int) -> StoredNetwork:
+    """Return a trained network, whether it can answer or not.
+
+    Raises UnknownExperiment, UnknownReplicate, NotTrainedYet, and NetworkDamaged when the bytes are not those that
+    were stored.
     """
     found = session.execute(
         select(Experiment.spec, Arm.status, Network)
@@ -83,9 +105,15 @@ def read(session: Session, experiment_id: UUID, arm: ArmName, replicate: int) ->
         raise UnknownReplicate(replicate=replicate, replicates=spec.replicates)
     if found.Network is None:
         raise NotTrainedYet(arm=arm.value, arm_status=found.status.value)
-    if found.Network.diverged_at is not None:
-        raise NetworkDiverged(arm=arm.value, replicate=replicate, diverged_at=found.Network.diverged_at)
-    return TrainedNetwork(experiment_id, arm, replicate, _from_row(found.Network, spec, arm))
+    return StoredNetwork(
+        experiment_id,
+        arm,
+        replicate,
+        _from_row(found.Network, spec, arm),
+        arrays_sha256=found.Network.arrays_sha256,
+        starting_weights_sha256=found.Network.starting_weights_sha256,
+        diverged_at=found.Network.diverged_at,
+    )
 
 
 def _from_row(row: Network, spec: ResolvedSpec, arm: ArmName) -> DenseNetwork:

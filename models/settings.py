@@ -49,6 +49,9 @@ class Settings(BaseSettings):
         MNIST_MIRRORS, description="Where the MNIST files are fetched from when the data folder lacks them, in order."
     )
     max_body_bytes: int = Field(1_048_576, ge=1_024, description="The largest request body, in bytes.")
+    max_images_body_bytes: int = Field(
+        16_777_216, ge=1_024, description="The largest body of `/predict`, which takes up to 1,000 images, in bytes."
+    )
     network_cache_bytes: int = Field(
         67_108_864, ge=0, description="Memory for trained networks that the API keeps ready to predict, in bytes."
     )

@@ -1,7 +1,7 @@
 """The experiment in words and numbers: what may be asked, every bound with its name.
 
-A `Spec` is what somebody sends: every field may be left out. `Spec.resolve` fills what is open, and the
-`ResolvedSpec` it returns is complete and frozen; that one is stored, trained and compared.
+A `Spec` is what somebody sends: every field may be left out. `Spec.resolve` fills what is open, from the preset if one
+is named, and the `ResolvedSpec` it returns is complete and frozen; that one is stored, trained and compared.
 """
 
 import json
@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
+
+from models.presets import PRESETS
 
 PIXELS = 784
 CLASSES = 10
@@ -25,10 +27,15 @@ MIN_BATCH_SIZE = 2  # the variance of a batch of one is 0: batch normalization w
 MAX_BATCH_SIZE = 1_000
 MAX_TRAINING_BATCHES = 1_000_000
 MAX_SAMPLES = 10_000
-MAX_REPLICATES = 1
+MAX_REPLICATES = 64
+MAX_TRAINING_BYTES = 2 * 2**30
 MAX_SEED = 2**32 - 1
 
-Activation = Literal["relu", "sigmoid", "tanh"]
+#: Points of a curve, and batches between them, unless asked for otherwise: as the lesson's, long and short.
+USUAL_SAMPLES, USUAL_BATCHES_PER_SAMPLE = 40, 500
+
+Activation = Literal["relu", "sigmoid", "tanh", "leaky_relu", "elu", "gelu", "linear"]
+Implementation = Literal["equations", "tf_nn", "keras_layer"]
 DatasetName = Literal["mnist", "mnist-5k"]
 Placement = Literal["before_activation", "after_activation"]
 Statistics = Literal["population", "batch"]
@@ -68,10 +75,20 @@ class BatchNormSpec(_Strict):
     placement: Placement = Field(
         "before_activation", description="Whether a layer is normalized before or after its activation."
     )
-    implementation: Literal["equations"] = Field("equations", description="How the normalization is written.")
+    implementation: Implementation = Field(
+        "equations",
+        description="How training writes it: the bare equations, tf.nn.moments with tf.nn.batch_normalization, or "
+        "Keras's layer. The result is the same but for rounding.",
+    )
     update_population_statistics: bool = Field(
         True, description="false leaves the population statistics as they start: the lesson's warning."
     )
+
+
+def _known_preset(name: str) -> str:
+    if name not in PRESETS:
+        raise out_of_bounds("preset", f"one of {', '.join(PRESETS)} (GET /presets describes them)", name)
+    return name
 
 
 class Spec(_Strict):
@@ -92,46 +109,48 @@ class Spec(_Strict):
     batch_size: int = Field(60, ge=MIN_BATCH_SIZE, le=MAX_BATCH_SIZE, description="Images in one training batch.")
     training_batches: int = Field(50_000, ge=1, le=MAX_TRAINING_BATCHES, description="How many batches to train.")
     batches_per_sample: int = Field(
-        500, ge=1, le=MAX_TRAINING_BATCHES, description="Batches from one point of the curve to the next."
+        USUAL_BATCHES_PER_SAMPLE,
+        ge=1,
+        le=MAX_TRAINING_BATCHES,
+        description="Batches from one point of the curve to the next; left out beside `training_batches`: so many "
+        f"that there are {USUAL_SAMPLES} points, but at most {USUAL_BATCHES_PER_SAMPLE}.",
     )
-    replicates: int = Field(1, ge=1, le=MAX_REPLICATES, description="Repeats of the setting with the next seeds.")
+    replicates: int = Field(
+        1, ge=1, le=MAX_REPLICATES, description="Repeats of the setting: replicate r uses seed + r, in both arms."
+    )
     seed: int | None = Field(
         None, ge=0, le=MAX_SEED, description="Seed of starting weights and batch order; null: drawn and recorded."
     )
     dataset: DatasetName | None = Field(None, description="Data set; null: the server's default.")
     batch_norm: BatchNormSpec = Field(default_factory=BatchNormSpec, description="Settings of batch normalization.")
-    preset: None = Field(None, description="Named settings; none are defined yet.")
+    preset: Annotated[str, AfterValidator(_known_preset)] | None = Field(
+        None, description="A named setting: it fills what is not given beside it."
+    )
 
     @model_validator(mode="after")
-    def _check_samples(self) -> Self:
-        if self.batches_per_sample > self.training_batches:
-            raise out_of_bounds(
-                "batches_per_sample",
-                f"at most training_batches, which is {self.training_batches} (left out, it is 500)",
-                self.batches_per_sample,
-            )
-        if self.training_batches > self.batches_per_sample * MAX_SAMPLES:
-            raise out_of_bounds(
-                "batches_per_sample",
-                f"at least {-(-self.training_batches // MAX_SAMPLES)} for {self.training_batches} training_batches: "
-                f"a curve has at most {MAX_SAMPLES} points",
-                self.batches_per_sample,
-            )
+    def _check_together(self) -> Self:
+        """Hold the complete spec to the rules between its fields."""
+        filled = self.filled()
+        _check_samples(filled["training_batches"], filled["batches_per_sample"])
+        _check_size(filled["hidden_layers"], filled["replicates"])
         return self
 
-    @model_validator(mode="after")
-    def _check_size(self) -> Self:
-        widths = (PIXELS, *self.hidden_layers, CLASSES)
-        weights = sum(a * b for a, b in pairwise(widths))
-        if weights > MAX_WEIGHTS:
-            raise out_of_bounds("hidden_layers", f"layers with at most {MAX_WEIGHTS} weights in all", weights)
-        return self
+    def filled(self) -> dict[str, Any]:
+        """Return every field: as it was given, else as the preset has it, else its default."""
+        settings = PRESETS[self.preset].settings if self.preset in PRESETS else {}
+        given = _given(self)
+        filled = {**dict(self), **settings, **given}
+        filled["hidden_layers"] = tuple(filled["hidden_layers"])
+        filled["batch_norm"] = BatchNormSpec(**{**settings.get("batch_norm", {}), **_given(self.batch_norm)})
+        if "training_batches" in given and "batches_per_sample" not in given:
+            filled["batches_per_sample"] = min(USUAL_BATCHES_PER_SAMPLE, -(-given["training_batches"] // USUAL_SAMPLES))
+        return filled
 
     def resolve(self, default_dataset: DatasetName) -> "ResolvedSpec":
         """Return the complete spec: an open seed is drawn, an open data set is the server's default."""
         return ResolvedSpec(
             **{
-                **dict(self),
+                **self.filled(),
                 "seed": secrets.randbelow(MAX_SEED + 1) if self.seed is None else self.seed,
                 "dataset": self.dataset or default_dataset,
             }
@@ -143,6 +162,7 @@ class ResolvedSpec(Spec):
 
     seed: int = Field(ge=0, le=MAX_SEED)
     dataset: DatasetName
+    preset: str | None = None  # where its fields came from; a later version may no longer have it
 
     def canonical_json(self) -> str:
         """Return the spec as JSON with sorted keys and no spaces: equal specs give equal text."""
@@ -151,6 +171,52 @@ class ResolvedSpec(Spec):
     def sampled_steps(self) -> range:
         """Return the x values of the curve: after batch i whenever i is a multiple of `batches_per_sample`."""
         return range(0, self.training_batches, self.batches_per_sample)
+
+
+def _given(model: BaseModel) -> dict[str, Any]:
+    """Return the fields that were given, even if they were given their defaults."""
+    return {name: getattr(model, name) for name in model.model_fields_set}
+
+
+def weights_count(hidden_layers: tuple[int, ...]) -> int:
+    """Return how many weights a network has; biases, gammas and betas are few beside them."""
+    return sum(inputs * units for inputs, units in pairwise((PIXELS, *hidden_layers, CLASSES)))
+
+
+def training_bytes(hidden_layers: tuple[int, ...], replicates: int) -> int:
+    """Return about how much memory the networks of an arm take: each weight four times, as float32.
+
+    While it trains: before and after the batch, and its gradient. At its end: on the device, as arrays, as bytes.
+    """
+    return 4 * 4 * replicates * weights_count(hidden_layers)
+
+
+def _check_samples(training_batches: int, batches_per_sample: int) -> None:
+    if batches_per_sample > training_batches:
+        raise out_of_bounds(
+            "batches_per_sample", f"at most training_batches, which is {training_batches}", batches_per_sample
+        )
+    if training_batches > batches_per_sample * MAX_SAMPLES:
+        raise out_of_bounds(
+            "batches_per_sample",
+            f"at least {-(-training_batches // MAX_SAMPLES)} for {training_batches} training_batches: "
+            f"a curve has at most {MAX_SAMPLES} points",
+            batches_per_sample,
+        )
+
+
+def _check_size(hidden_layers: tuple[int, ...], replicates: int) -> None:
+    weights = weights_count(hidden_layers)
+    if weights > MAX_WEIGHTS:
+        raise out_of_bounds("hidden_layers", f"layers with at most {MAX_WEIGHTS} weights in all", weights)
+    needed = training_bytes(hidden_layers, replicates)
+    if needed > MAX_TRAINING_BYTES:
+        raise out_of_bounds(
+            "replicates",
+            f"at most {MAX_TRAINING_BYTES // training_bytes(hidden_layers, 1)} for these hidden_layers: "
+            f"{replicates} networks of {weights} weights need {needed} bytes, the limit is {MAX_TRAINING_BYTES}",
+            replicates,
+        )
 
 
 def out_of_bounds(field: str, allowed: str, received: Any) -> PydanticCustomError:

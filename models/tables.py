@@ -1,4 +1,4 @@
-"""The tables: experiments, their arms, the points of the curves, the trained networks; and how keys are named."""
+"""The tables: sweeps, experiments, arms, points of curves, trained networks; and how keys are named."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -140,16 +140,32 @@ def _status_of_experiment(experiment_id: Mapped[UUID]) -> ColumnElement[Status]:
     )
 
 
+class Sweep(Base):
+    """Experiments that were submitted together: what was asked for, as it was sent. Its status follows from theirs."""
+
+    __tablename__ = "sweeps"
+    __table_args__ = (Index("ix_sweeps_created_at_id", "created_at", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime]
+    request: Mapped[dict[str, Any]]  # models.grid.SweepRequest as JSON
+
+
 class Experiment(Base):
     """One submitted spec. Its status is not stored: it follows from its arms."""
 
     __tablename__ = "experiments"
-    __table_args__ = (Index("ix_experiments_created_at_id", "created_at", "id"),)
+    __table_args__ = (
+        Index("ix_experiments_created_at_id", "created_at", "id"),
+        Index("uq_experiments_sweep_id_position", "sweep_id", "position", unique=True),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     created_at: Mapped[datetime]
     spec: Mapped[dict[str, Any]]  # ResolvedSpec as JSON
     dataset_sha256: Mapped[str] = mapped_column(String(64))
+    sweep_id: Mapped[UUID | None] = mapped_column(ForeignKey("sweeps.id", ondelete="CASCADE"))
+    position: Mapped[int | None]  # in its sweep, from 0
     status: Mapped[Status] = column_property(_status_of_experiment(id))
 
     arms: Mapped[list["Arm"]] = relationship(order_by=Arm.name.desc(), lazy="raise")
@@ -175,5 +191,7 @@ class Network(Base):
     replicate: Mapped[int] = mapped_column(primary_key=True)
     arrays: Mapped[bytes] = mapped_column(deferred=True)
     arrays_sha256: Mapped[str] = mapped_column(String(64))
+    starting_weights_sha256: Mapped[str | None] = mapped_column(String(64))  # None: trained before it was recorded
+    reached_90_percent_after: Mapped[int | None]  # batches, by the evaluated ones
     diverged_at: Mapped[int | None]  # first batch whose loss was not a finite number
     result: Mapped[dict[str, Any]]  # models.results.NetworkResult as JSON

@@ -7,14 +7,19 @@ from uuid import UUID
 
 from conftest import TINY_SPEC
 
-from models import arms, datasets, dense, experiments, networks
+from models import arms, datasets, dense, experiments, networks, sweeps
 from models.arms import Claim, Sample
 from models.database import Database
 from models.dense import Arrays
+from models.grid import SweepRequest
 from models.results import NetworkResult, SinglePredictions, TestResult
 from models.spec import ArmName, ResolvedSpec, Spec
+from models.tables import Network
 
 WITHOUT, WITH = ArmName.WITHOUT_BATCH_NORM, ArmName.WITH_BATCH_NORM
+
+#: Images of the validation set; and how many of them a network here has right, unless it is said.
+VALIDATION_TOTAL, USUALLY_CORRECT = 500, 400
 
 #: Ten hidden units: small enough to be read, and the output can be the hidden layer itself.
 TEN_UNITS = TINY_SPEC.model_copy(update={"hidden_layers": (10,)})
@@ -43,8 +48,11 @@ def claimed(database: Database, experiment_id: UUID, arm: ArmName) -> Claim:
 
 
 def samples(spec: ResolvedSpec) -> list[Sample]:
-    """Return a curve that climbs."""
-    return [Sample(step, (50 + 10 * i,), 500) for i, step in enumerate(spec.sampled_steps())]
+    """Return a curve that climbs; each replicate has one image more right than the one before."""
+    return [
+        Sample(step, tuple(50 + 10 * i + r for r in range(spec.replicates)), VALIDATION_TOTAL)
+        for i, step in enumerate(spec.sampled_steps())
+    ]
 
 
 def running(database: Database) -> UUID:
@@ -61,24 +69,49 @@ def succeeded(
     spec: Spec = TINY_SPEC,
     arrays: Mapping[ArmName, Arrays] | None = None,
     diverged_at: Mapping[ArmName, int] | None = None,
+    correct: Mapping[ArmName, Sequence[int]] | None = None,
 ) -> UUID:
-    """Carry an experiment to its end; its networks are the given arrays, else the starting weights."""
+    """Carry an experiment to its end; see `finish`."""
     experiment_id = submitted(database, spec)
+    finish(database, experiment_id, arrays, diverged_at, correct)
+    return experiment_id
+
+
+def finish(
+    database: Database,
+    experiment_id: UUID,
+    arrays: Mapping[ArmName, Arrays] | None = None,
+    diverged_at: Mapping[ArmName, int] | None = None,
+    correct: Mapping[ArmName, Sequence[int]] | None = None,
+) -> None:
+    """Carry a queued experiment to its end.
+
+    Its networks are the given arrays, else the starting weights; the last replicate of an arm may have diverged;
+    `correct` are the validation images, of 500, that each replicate has right.
+    """
     for arm in ArmName:
         held = claimed(database, experiment_id, arm)
-        kept = (arrays or {}).get(arm) or dense.starting_arrays(held.spec, arm, 0)
-        row = networks.to_row(held.arm_id, 0, kept, (diverged_at or {}).get(arm), result(arm))
+        rows = []
+        for r in range(held.spec.replicates):
+            last = r == held.spec.replicates - 1
+            row = network_row(
+                held,
+                r,
+                (arrays or {}).get(arm),
+                diverged_at=(diverged_at or {}).get(arm) if last else None,
+                correct=correct[arm][r] if correct else USUALLY_CORRECT,
+            )
+            rows.append(row)
         with database.write() as session:
             arms.record(session, held, held.spec.training_batches, 1000.0, samples(held.spec))
-            arms.succeed(session, held, [row])
-    return experiment_id
+            arms.succeed(session, held, rows)
 
 
 def failed(database: Database) -> UUID:
     """Let the arm with batch normalization fail after its first point; the other one succeeds."""
     experiment_id = submitted(database)
     without = claimed(database, experiment_id, WITHOUT)
-    row = networks.to_row(without.arm_id, 0, dense.starting_arrays(without.spec, WITHOUT, 0), None, result(WITHOUT))
+    row = network_row(without)
     held = claimed(database, experiment_id, WITH)
     with database.write() as session:
         arms.succeed(session, without, [row])
@@ -94,15 +127,56 @@ def cancelled(database: Database) -> UUID:
     return experiment_id
 
 
-def result(arm: ArmName) -> NetworkResult:
-    """Return an examination with round numbers: 0.8 of validation, 0.75 of the test, 0.5 of four single images."""
+def network_row(
+    held: Claim,
+    replicate: int = 0,
+    arrays: Arrays | None = None,
+    *,
+    diverged_at: int | None = None,
+    correct: int = USUALLY_CORRECT,
+) -> Network:
+    """Return the row of a trained network: the given arrays, else its starting ones."""
+    start = dense.starting_arrays(held.spec, held.name, replicate)
+    return networks.to_row(
+        held.arm_id,
+        replicate,
+        arrays or start,
+        starting_weights_sha256=dense.weights_sha256(start),
+        reached_90_percent_after=held.spec.training_batches if correct * 10 >= VALIDATION_TOTAL * 9 else None,
+        diverged_at=diverged_at,
+        result=result(held.name, correct),
+    )
+
+
+def result(arm: ArmName, correct: int = USUALLY_CORRECT) -> NetworkResult:
+    """Return an examination with round numbers: 0.8 of validation, 0.75 of the test, 0.5 of four single images.
+
+    With more or less of validation right, as much more or less of the test is.
+    """
+    test = 2 * (correct - USUALLY_CORRECT)
     population = TestResult(
-        correct=750, total=1000, single_predictions=SinglePredictions(correct=2, answers=(7, 2, 1, 0))
+        correct=750 + test, total=1000, single_predictions=SinglePredictions(correct=2, answers=(7, 2, 1, 0))
     )
-    batch = TestResult(correct=740, total=1000, single_predictions=SinglePredictions(correct=1, answers=(3, 3, 3, 3)))
+    batch = TestResult(
+        correct=740 + test, total=1000, single_predictions=SinglePredictions(correct=1, answers=(3, 3, 3, 3))
+    )
     return NetworkResult(
-        validation_correct=400, validation_total=500, population=population, batch=batch if arm is WITH else None
+        validation_correct=correct,
+        validation_total=VALIDATION_TOTAL,
+        population=population,
+        batch=batch if arm is WITH else None,
     )
+
+
+# ------------------------------------------------------------------------------------------------------ sweeps
+
+
+def swept(database: Database, request: SweepRequest) -> tuple[UUID, list[UUID]]:
+    """Accept a sweep; return its id and those of its experiments, in its order."""
+    specs = [spec.resolve("mnist-5k") for spec in request.specs()]
+    with database.write() as session:
+        sweep_id, _ = sweeps.create(session, request, [(spec, datasets.SHA256[spec.dataset]) for spec in specs])
+        return sweep_id, [experiment.id for experiment in sweeps.experiments_of(session, sweep_id)]
 
 
 # ---------------------------------------------------------------------------------------------------- answers

@@ -15,7 +15,7 @@ from builders import (
     cancelled,
     claimed,
     failed,
-    result,
+    network_row,
     running,
     submitted,
     succeeded,
@@ -41,7 +41,7 @@ from models.tables import Network
 SPEC = TEN_UNITS.resolve("mnist-5k")
 
 
-def read(database: Database, experiment_id: UUID, arm: ArmName = WITH, replicate: int = 0) -> networks.TrainedNetwork:
+def read(database: Database, experiment_id: UUID, arm: ArmName = WITH, replicate: int = 0) -> networks.StoredNetwork:
     with database.read() as session:
         return networks.read(session, experiment_id, arm, replicate)
 
@@ -182,7 +182,7 @@ def test_the_newest_is_the_one_that_succeeded_last_not_the_one_submitted_last(da
     for arm in ArmName:
         assert newest() == quick  # half an experiment has not succeeded
         held = claimed(database, slow, arm)
-        row = networks.to_row(held.arm_id, 0, dense.starting_arrays(held.spec, arm, 0), None, result(arm))
+        row = network_row(held)
         with database.write() as session:
             arms.succeed(session, held, [row])
     assert newest() == slow

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from models.datasets import Dataset
-from models.dense import DenseNetwork, softmax
+from models.dense import Array, DenseNetwork, softmax
 from models.results import NetworkResult
-from models.spec import ArmName, ResolvedSpec, Spec
+from models.spec import ArmName, BatchNormSpec, Implementation, ResolvedSpec, Spec
 from worker.examination import examine
 from worker.tensorflow_setup import prepare_tensorflow
 
@@ -36,8 +36,8 @@ def runs(full_mnist: Dataset) -> Runs:
         for arm in ArmName:
             end = list(train(lesson(seed), arm, data))[-1].trained
             assert end is not None
-            network = DenseNetwork(lesson(seed), arm, end.arrays[0])
-            found[arm].append((network, examine(network, full_mnist, end.validation_correct[0])))
+            network = DenseNetwork(lesson(seed), arm, end[0].arrays)
+            found[arm].append((network, examine(network, full_mnist, end[0].validation_correct)))
     return found
 
 
@@ -78,7 +78,38 @@ def test_numpy_answers_as_tensorflow_does_on_all_test_images(runs: Runs, full_mn
         print(f"{arm.value}, population statistics: largest difference {gap:.1e}")
         assert gap <= 1e-5
         if arm is ArmName.WITH_BATCH_NORM:
-            theirs, _ = dense.training_logits(network.spec, arm, tensors, tf.constant(images[np.newaxis]))
+            theirs, _ = dense.training_logits(network.spec, arm, tensors, tensors, tf.constant(images[np.newaxis]))
             gap = np.abs(network.probabilities(images, "batch") - softmax(theirs.numpy()[0])).max()
             print(f"{arm.value}, batch statistics: largest difference {gap:.1e}")
             assert gap <= 1e-5
+
+
+def test_the_three_implementations_give_one_curve(full_mnist: Dataset) -> None:
+    data = ResidentData(full_mnist)
+
+    def curve(implementation: Implementation) -> Array:
+        settings = BatchNormSpec(implementation=implementation)
+        spec = Spec(training_batches=2_000, batches_per_sample=50, seed=1, batch_norm=settings).resolve("mnist")
+        steps = train(spec, ArmName.WITH_BATCH_NORM, data)
+        return np.array([step.sample.correct[0] / step.sample.total for step in steps if step.sample is not None])
+
+    expected = curve("equations")
+    for implementation in ("tf_nn", "keras_layer"):
+        gap = np.abs(curve(implementation) - expected).max()
+        print(f"{implementation}: largest difference from the equations {gap:.4f} of accuracy")
+        assert gap <= 1e-3
+
+
+def test_replicate_0_of_a_stack_of_8_is_the_experiment_run_alone(full_mnist: Dataset) -> None:
+    data = ResidentData(full_mnist)
+    for arm in ArmName:
+        stacked, alone = (
+            list(train(lesson(1).model_copy(update={"replicates": replicates}), arm, data)) for replicates in (8, 1)
+        )
+        curves = [[step.sample.correct[0] for step in steps if step.sample is not None] for steps in (stacked, alone)]
+        assert curves[0] == curves[1]
+        assert len(curves[0]) == 40
+        assert stacked[-1].trained is not None
+        assert alone[-1].trained is not None
+        hashes = [steps[-1].trained[0].starting_weights_sha256 for steps in (stacked, alone) if steps[-1].trained]
+        assert hashes[0] == hashes[1]

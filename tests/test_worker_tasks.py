@@ -68,6 +68,24 @@ def test_both_arms_train_to_the_end_and_can_be_asked(database: Database, worker:
             assert networks.read(session, experiment_id, name, 0).network.spec == TINY_SPEC.resolve("mnist-5k")
 
 
+def test_all_replicates_of_an_arm_train_in_one_task_and_each_can_be_asked(database: Database, worker: None) -> None:
+    spec = TINY_SPEC.model_copy(update={"replicates": 3})
+    experiment_id, arm_ids = submit(database, spec)
+    for arm_id in arm_ids.values():
+        train_arm(str(arm_id))
+    experiment = read(database, experiment_id)
+    assert experiment.status is Status.SUCCEEDED
+    hashes = {arm.name: [network.starting_weights_sha256 for network in arm.networks] for arm in experiment.arms}
+    assert hashes[ArmName.WITHOUT_BATCH_NORM] == hashes[ArmName.WITH_BATCH_NORM]
+    assert len(set(hashes[ArmName.WITH_BATCH_NORM])) == 3
+    with database.read() as session:
+        for points in curves.read(session, experiment_id).values():
+            assert {len(point.correct) for point in points} == {3}
+        for name in ArmName:
+            asked = [networks.read(session, experiment_id, name, replicate) for replicate in range(3)]
+            assert len({stored.arrays_sha256 for stored in asked}) == 3
+
+
 def test_both_arms_start_from_the_same_weights(database: Database, worker: None) -> None:
     # One batch with a learning rate too small to move a float32 weight leaves the starting weights in place.
     spec = TINY_SPEC.model_copy(update={"learning_rate": 1e-30, "training_batches": 1, "batches_per_sample": 1})

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from models.arms import Sample
 from models.datasets import Dataset
-from models.dense import DenseNetwork, softmax, starting_arrays
-from models.spec import ArmName, ResolvedSpec, Spec
+from models.dense import Array, DenseNetwork, softmax, starting_arrays, weights_sha256
+from models.spec import Activation, ArmName, Implementation, ResolvedSpec, Spec
 from models.streams import batch_indices
 from worker.examination import examine
 from worker.tensorflow_setup import prepare_tensorflow
@@ -84,14 +84,14 @@ def test_the_loop_does_what_the_equations_say(arm: ArmName, digits: Dataset, res
     spec = resolved(training_batches=70, learning_rate=0.1)  # 70 batches of 60: into the second epoch of 3,500
     _, end = trained(spec, arm, resident)
     for name, expected in by_hand(spec, arm, digits).items():
-        np.testing.assert_allclose(end.arrays[0][name], expected, atol=2e-4, err_msg=name)
+        np.testing.assert_allclose(end[0].arrays[name], expected, atol=2e-4, err_msg=name)
 
 
 def test_a_network_without_updates_keeps_the_population_it_started_with(resident: ResidentData) -> None:
     spec = resolved(batch_norm={"update_population_statistics": False})
     _, end = trained(spec, ArmName.WITH_BATCH_NORM, resident)
-    np.testing.assert_array_equal(end.arrays[0]["hidden_1/population_mean"], 0)
-    np.testing.assert_array_equal(end.arrays[0]["hidden_1/population_variance"], 1)
+    np.testing.assert_array_equal(end[0].arrays["hidden_1/population_mean"], 0)
+    np.testing.assert_array_equal(end[0].arrays["hidden_1/population_variance"], 1)
 
 
 @pytest.mark.parametrize(("batches", "per_sample"), [(60, 10), (61, 10), (7, 7), (1, 1), (5, 1), (59, 20)])
@@ -102,12 +102,12 @@ def test_the_curve_has_a_point_after_each_sampled_batch_and_the_end_is_counted_o
     samples, end = trained(spec, ArmName.WITH_BATCH_NORM, resident)
     assert [sample.step for sample in samples] == list(spec.sampled_steps())
     assert {sample.total for sample in samples} == {500}
-    network = DenseNetwork(spec, ArmName.WITH_BATCH_NORM, end.arrays[0])
+    network = DenseNetwork(spec, ArmName.WITH_BATCH_NORM, end[0].arrays)
     images = digits.validation_images.astype(np.float32) / np.float32(255)
     right = int((network.logits(images).argmax(axis=1) == digits.validation_labels).sum())
-    assert end.validation_correct == (right,)
+    assert end[0].validation_correct == right
     if (batches - 1) % per_sample == 0:
-        assert samples[-1].correct == end.validation_correct
+        assert samples[-1].correct == (end[0].validation_correct,)
 
 
 def test_results_do_not_depend_on_how_the_batches_are_cut_into_chunks(
@@ -122,8 +122,8 @@ def test_results_do_not_depend_on_how_the_batches_are_cut_into_chunks(
         assert len(steps) > 250
         assert [step.sample for step in steps if step.sample is not None] == whole
         assert steps[-1].trained is not None
-        for name, array in steps[-1].trained.arrays[0].items():
-            np.testing.assert_array_equal(array, whole_end.arrays[0][name], err_msg=name)
+        for name, array in steps[-1].trained[0].arrays.items():
+            np.testing.assert_array_equal(array, whole_end[0].arrays[name], err_msg=name)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(resident: ResidentData) -> None:
@@ -131,9 +131,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(resident: R
     again, again_end = trained(resolved(), ArmName.WITH_BATCH_NORM, resident)
     _, other_end = trained(resolved(seed=4), ArmName.WITH_BATCH_NORM, resident)
     assert first == again
-    for name, array in first_end.arrays[0].items():
-        np.testing.assert_array_equal(array, again_end.arrays[0][name])
-    assert not np.array_equal(first_end.arrays[0]["output/weights"], other_end.arrays[0]["output/weights"])
+    for name, array in first_end[0].arrays.items():
+        np.testing.assert_array_equal(array, again_end[0].arrays[name])
+    assert not np.array_equal(first_end[0].arrays["output/weights"], other_end[0].arrays["output/weights"])
 
 
 @pytest.mark.parametrize("arm", list(ArmName))
@@ -143,10 +143,10 @@ def test_a_diverging_run_goes_on_to_the_end_and_says_when_it_diverged(arm: ArmNa
     )
     samples, end = trained(spec, arm, resident)
     assert [sample.step for sample in samples] == list(spec.sampled_steps())
-    if end.diverged_at[0] is None:
-        assert all(np.isfinite(array).all() for array in end.arrays[0].values())
+    if end[0].diverged_at is None:
+        assert all(np.isfinite(array).all() for array in end[0].arrays.values())
     else:
-        assert 0 <= end.diverged_at[0] < spec.training_batches
+        assert 0 <= end[0].diverged_at < spec.training_batches
 
 
 def test_a_network_whose_numbers_overflow_is_named_diverged_and_answers_at_chance(
@@ -154,24 +154,87 @@ def test_a_network_whose_numbers_overflow_is_named_diverged_and_answers_at_chanc
 ) -> None:
     spec = resolved(learning_rate=100.0, weight_scale=100.0, hidden_layers=(50,) * 16)
     samples, end = trained(spec, ArmName.WITHOUT_BATCH_NORM, resident)
-    assert end.diverged_at[0] is not None
+    assert end[0].diverged_at is not None
     zeros = int((digits.validation_labels == 0).sum())
     assert samples[-1].correct == (zeros,)  # of ten NaN the first counts as largest
-    result = examine(DenseNetwork(spec, ArmName.WITHOUT_BATCH_NORM, end.arrays[0]), digits, zeros)
+    result = examine(DenseNetwork(spec, ArmName.WITHOUT_BATCH_NORM, end[0].arrays), digits, zeros)
     assert len(set(result.population.single_predictions.answers)) == 1
 
 
-def test_every_replicate_trains_as_the_experiment_with_the_next_seed_would(resident: ResidentData) -> None:
-    # More than one replicate is not accepted over HTTP yet; the loop can do it.
-    together = resolved().model_copy(update={"replicates": 3})
+@pytest.mark.parametrize("arm", list(ArmName))
+def test_every_replicate_is_to_the_bit_the_experiment_with_its_seed_run_alone(
+    arm: ArmName, resident: ResidentData
+) -> None:
+    samples, end = trained(resolved(replicates=3), arm, resident)
+    for replicate in range(3):
+        alone_samples, (alone,) = trained(resolved(seed=3 + replicate), arm, resident)
+        for name, array in alone.arrays.items():
+            np.testing.assert_array_equal(end[replicate].arrays[name], array, err_msg=name)
+        assert [sample.correct[replicate] for sample in samples] == [sample.correct[0] for sample in alone_samples]
+        assert end[replicate].starting_weights_sha256 == alone.starting_weights_sha256
+        assert end[replicate].validation_correct == alone.validation_correct
+
+
+@pytest.mark.parametrize("side_by_side", [2, 3])  # 2: the last program has one replicate fewer
+@pytest.mark.parametrize("arm", list(ArmName))
+def test_replicates_side_by_side_in_one_program_as_on_a_gpu_differ_by_rounding_only(
+    arm: ArmName, side_by_side: int, resident: ResidentData
+) -> None:
+    def run(side_by_side: int) -> tuple[list[Sample], Trained]:
+        steps = list(train(resolved(replicates=3), arm, resident, side_by_side))
+        assert steps[-1].trained is not None
+        return [step.sample for step in steps if step.sample is not None], steps[-1].trained
+
+    one_by_one, end_one_by_one = run(1)
+    samples, end = run(side_by_side)
+    for sample, expected in zip(samples, one_by_one, strict=True):
+        assert np.abs(np.subtract(sample.correct, expected.correct)).max() <= 2
+    for found, alone in zip(end, end_one_by_one, strict=True):
+        assert found.starting_weights_sha256 == alone.starting_weights_sha256
+        for name, array in alone.arrays.items():
+            np.testing.assert_allclose(found.arrays[name], array, atol=1e-4, err_msg=name)
+
+
+def test_both_arms_start_from_the_weights_whose_hash_is_recorded(resident: ResidentData) -> None:
+    spec = resolved(replicates=2, training_batches=1, batches_per_sample=1)
+    hashes = {arm: [one.starting_weights_sha256 for one in trained(spec, arm, resident)[1]] for arm in ArmName}
+    recorded = [weights_sha256(starting_arrays(spec, arm, r)) for r in range(2) for arm in ArmName]
+    assert hashes[ArmName.WITHOUT_BATCH_NORM] == hashes[ArmName.WITH_BATCH_NORM] == [recorded[0], recorded[2]]
+    assert recorded[0] == recorded[1] != recorded[2]
+
+
+def test_the_batches_until_90_percent_are_those_before_the_first_point_that_has_it(resident: ResidentData) -> None:
+    spec = resolved(training_batches=300, batches_per_sample=20, learning_rate=0.5, replicates=2)
     for arm in ArmName:
-        samples, end = trained(together, arm, resident)
-        for replicate in range(3):
-            alone_samples, alone_end = trained(resolved(seed=3 + replicate), arm, resident)
-            for name, array in alone_end.arrays[0].items():
-                np.testing.assert_allclose(end.arrays[replicate][name], array, atol=1e-4, err_msg=name)
-            for sample, alone in zip(samples, alone_samples, strict=True):
-                assert abs(sample.correct[replicate] - alone.correct[0]) <= 2
+        samples, end = trained(spec, arm, resident)
+        for replicate, one in enumerate(end):
+            points = [(sample.step + 1, sample.correct[replicate] / sample.total) for sample in samples]
+            points.append((300, one.validation_correct / 500))
+            assert one.reached_90_percent_after == next((step for step, accuracy in points if accuracy >= 0.9), None)
+    assert end[0].reached_90_percent_after is not None
+    _, (never,) = trained(resolved(training_batches=2, batches_per_sample=1), ArmName.WITH_BATCH_NORM, resident)
+    assert never.reached_90_percent_after is None
+
+
+@pytest.mark.parametrize("implementation", ["tf_nn", "keras_layer"])
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+def test_after_100_batches_every_implementation_gives_the_logits_of_the_equations(
+    implementation: Implementation, activation: Activation, resident: ResidentData, digits: Dataset
+) -> None:
+    images = digits.test_images.astype(np.float32) / np.float32(255)
+
+    def logits(chosen: Implementation) -> Array:
+        spec = resolved(
+            training_batches=100,
+            batches_per_sample=100,
+            activation=activation,
+            hidden_layers=(100, 100, 100),
+            batch_norm={"implementation": chosen},
+        )
+        _, (end,) = trained(spec, ArmName.WITH_BATCH_NORM, resident)
+        return DenseNetwork(spec, ArmName.WITH_BATCH_NORM, end.arrays).logits(images)
+
+    assert np.abs(logits(implementation) - logits("equations")).max() < 1e-4
 
 
 def test_progress_counts_every_batch_and_measures_speed_after_the_first_chunk(resident: ResidentData) -> None:
@@ -189,7 +252,7 @@ def test_a_single_image_with_batch_statistics_gets_the_same_answer_whatever_it_s
 ) -> None:
     spec = resolved(training_batches=400, batches_per_sample=400, learning_rate=0.1)
     _, end = trained(spec, ArmName.WITH_BATCH_NORM, resident)
-    result = examine(DenseNetwork(spec, ArmName.WITH_BATCH_NORM, end.arrays[0]), digits, end.validation_correct[0])
+    result = examine(DenseNetwork(spec, ArmName.WITH_BATCH_NORM, end[0].arrays), digits, end[0].validation_correct)
     assert result.batch is not None
     assert len(set(result.batch.single_predictions.answers)) == 1
     assert len(result.batch.single_predictions.answers) == 200

@@ -1,62 +1,79 @@
 """The dense network in TensorFlow: the forward pass that trains, all replicates at once, and the one that evaluates.
 
 Every array has the replicates as its leading axis: R replicates, B images, n inputs, m units. The formula and the
-names of the arrays are in `models/dense.py`; the numbers of the equations are those of Ioffe and Szegedy (2015).
+names of the arrays are in `models/dense.py`, the ways to normalize in `worker/batch_norm.py`.
 """
 
 from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from models.dense import layer_names
+from models.dense import LEAKY_RELU_SLOPE, layer_names
 from models.spec import Activation, ArmName, ResolvedSpec
+from worker.batch_norm import NORMALIZATIONS, Layer, keras_layer
 
 Tensors = dict[str, tf.Tensor]
 
+#: The formulas are beside their like in `models/dense.py`.
 ACTIVATIONS: Mapping[Activation, Callable[[tf.Tensor], tf.Tensor]] = {
     "relu": tf.nn.relu,
     "sigmoid": tf.nn.sigmoid,
     "tanh": tf.nn.tanh,
+    "leaky_relu": lambda z: tf.nn.leaky_relu(z, LEAKY_RELU_SLOPE),
+    "elu": tf.nn.elu,
+    "gelu": lambda z: tf.nn.gelu(z, approximate=False),
+    "linear": tf.identity,
 }
 
 
-def training_logits(
-    spec: ResolvedSpec, arm: ArmName, parameters: Tensors, images: tf.Tensor
-) -> tuple[tf.Tensor, Tensors]:
-    """Return the logits [R, B, 10] for a training batch [R, B, 784], and the statistics of that batch.
+def prepare(spec: ResolvedSpec, arm: ArmName) -> None:
+    """Make what must be there before a program for these replicates is compiled."""
+    if arm is ArmName.WITH_BATCH_NORM and spec.batch_norm.implementation == "keras_layer":
+        for units in spec.hidden_layers:
+            keras_layer(spec.batch_norm, spec.replicates * units)  # trains
+            keras_layer(spec.batch_norm, units)  # evaluates, one replicate after the other
 
-    The statistics are named as the population's that they will move, each [R, m]; without batch normalization there
-    are none.
+
+def training_logits(
+    spec: ResolvedSpec, arm: ArmName, parameters: Tensors, population: Tensors, images: tf.Tensor
+) -> tuple[tf.Tensor, Tensors]:
+    """Return the logits [R, B, 10] for a training batch [R, B, 784], normalized with its own statistics, and the
+    population that this batch has moved.
+
+    Without batch normalization there is no population; with `update_population_statistics` off it stays as it is.
     """
-    batch: Tensors = {}
+    moved = dict(population)
+    normalization = NORMALIZATIONS[spec.batch_norm.implementation]
 
     def normalize(layer: str, z: tf.Tensor) -> tf.Tensor:
-        mean = tf.reduce_mean(z, axis=1)  # eq. 1 of algorithm 1, [R, m]
-        variance = tf.reduce_mean(tf.square(z - mean[:, None]), axis=1)  # eq. 2, biased, [R, m]
-        batch[f"{layer}/population_mean"], batch[f"{layer}/population_variance"] = mean, variance
-        return _scale_and_shift(spec, parameters, layer, z, mean, variance)
+        normalized = normalization.training(spec.batch_norm, _layer(layer, parameters, population), z)
+        if spec.batch_norm.update_population_statistics:
+            moved[f"{layer}/population_mean"] = normalized.population_mean
+            moved[f"{layer}/population_variance"] = normalized.population_variance
+        return normalized.values
 
-    return _logits(spec, arm, parameters, images, normalize), batch
+    return _logits(spec, arm, parameters, images, normalize), moved
 
 
 def evaluation_logits(
     spec: ResolvedSpec, arm: ArmName, parameters: Tensors, population: Tensors, images: tf.Tensor
 ) -> tf.Tensor:
     """Return the logits [R, B, 10] for images [R, B, 784], normalized with the population's statistics."""
+    normalization = NORMALIZATIONS[spec.batch_norm.implementation]
 
     def normalize(layer: str, z: tf.Tensor) -> tf.Tensor:
-        mean, variance = population[f"{layer}/population_mean"], population[f"{layer}/population_variance"]
-        return _scale_and_shift(spec, parameters, layer, z, mean, variance)
+        return normalization.inference(spec.batch_norm, _layer(layer, parameters, population), z)
 
     return _logits(spec, arm, parameters, images, normalize)
 
 
-def moved_population(spec: ResolvedSpec, population: Tensors, batch: Tensors) -> Tensors:
-    """Return the population statistics after one batch: population · momentum + batch · (1 − momentum)."""
-    if not spec.batch_norm.update_population_statistics:
-        return population
-    keep = spec.batch_norm.momentum
-    return {name: population[name] * keep + batch[name] * (1.0 - keep) for name in population}
+def _layer(layer: str, parameters: Tensors, population: Tensors) -> Layer:
+    return Layer(
+        parameters[f"{layer}/gamma"],
+        parameters[f"{layer}/beta"],
+        population[f"{layer}/population_mean"],
+        population[f"{layer}/population_variance"],
+    )
 
 
 def _logits(
@@ -78,11 +95,3 @@ def _logits(
         else:
             x = normalize(layer, activate(z))
     return tf.matmul(x, parameters["output/weights"]) + parameters["output/bias"][:, None]
-
-
-def _scale_and_shift(
-    spec: ResolvedSpec, parameters: Tensors, layer: str, z: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor
-) -> tf.Tensor:
-    """Return gamma (z − mean) / √(variance + epsilon) + beta: eqs. 3 and 4, [R, B, m]."""
-    scale = parameters[f"{layer}/gamma"] * tf.math.rsqrt(variance + spec.batch_norm.epsilon)  # [R, m]
-    return (z - mean[:, None]) * scale[:, None] + parameters[f"{layer}/beta"][:, None]

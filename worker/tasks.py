@@ -119,7 +119,17 @@ def _examined(held: Claim, trained: "Trained") -> list[Network]:
     """Return the rows of the trained networks, each with how it did."""
     dataset = process.dataset(held.spec.dataset)
     rows = []
-    for replicate, arrays in enumerate(trained.arrays):
-        result = examine(DenseNetwork(held.spec, held.name, arrays), dataset, trained.validation_correct[replicate])
-        rows.append(networks.to_row(held.arm_id, replicate, arrays, trained.diverged_at[replicate], result))
+    for number, replicate in enumerate(trained):
+        network = DenseNetwork(held.spec, held.name, replicate.arrays)
+        rows.append(
+            networks.to_row(
+                held.arm_id,
+                number,
+                replicate.arrays,
+                starting_weights_sha256=replicate.starting_weights_sha256,
+                reached_90_percent_after=replicate.reached_90_percent_after,
+                diverged_at=replicate.diverged_at,
+                result=examine(network, dataset, replicate.validation_correct),
+            )
+        )
     return rows

@@ -1,12 +1,17 @@
 """The training loop: a generator of progress. It knows no database and no queue.
 
 Chunks of batches run inside one program compiled by XLA: the parameters are the loop's state, the data set stays on
-the device as bytes, the evaluation is part of the program, and all replicates train together on a leading axis R.
-How many batches a chunk has is an input, so each setting compiles once; results do not depend on how it is cut.
+the device as bytes, the evaluation is part of the program. How many batches a chunk has is an input, so each setting
+compiles once; results do not depend on how it is cut.
+
+Every array has the replicates as its leading axis R, and a program trains some of them side by side: on a GPU all of
+them, on a CPU one, whose parameters then stay in the core's own cache. The threads of the process share the programs'
+calls out among them.
 """
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -15,25 +20,31 @@ import tensorflow as tf
 
 from models.arms import Sample
 from models.datasets import Dataset
-from models.dense import Arrays, starting_arrays
+from models.dense import Arrays, starting_arrays, weights_sha256
 from models.spec import ArmName, ResolvedSpec
 from models.streams import batch_indices
 from worker import dense
 from worker.dense import Tensors
 
-#: The most batches, and the most images over all replicates, of one chunk.
+#: The most batches, and the most images over all replicates of a program, of one chunk.
 CHUNK_BATCHES, CHUNK_IMAGES = 1_000, 4_000_000
-#: Chunks are cut so that one takes about this long: then a cancel is seen, and a point written, in good time.
-CHUNK_S = 0.3
+#: Chunks are cut so that one takes about this long: then a cancel is seen, and a point written, in good time. With
+#: several programs to call in turn it may take the longer time, or each call would be too short to be worth it.
+CHUNK_S, CHUNK_OF_MANY_S = 0.3, 0.8
 
 
 @dataclass(frozen=True)
-class Trained:
-    """An arm at its end: per replicate its arrays, its final validation count, and the batch at which it diverged."""
+class TrainedReplicate:
+    """One replicate of an arm at its end."""
 
-    arrays: tuple[Arrays, ...]
-    validation_correct: tuple[int, ...]
-    diverged_at: tuple[int | None, ...]
+    arrays: Arrays
+    starting_weights_sha256: str
+    validation_correct: int
+    reached_90_percent_after: int | None  # batches, by the sampled ones and the last; None if never
+    diverged_at: int | None  # first batch whose loss, or last one whose arrays, were not finite
+
+
+Trained = tuple[TrainedReplicate, ...]
 
 
 @dataclass(frozen=True)
@@ -48,8 +59,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class State:
-    """Everything that changes while an arm trains, each tensor with the replicates first."""
+    """Everything that changes while some replicates train side by side, each tensor with them first."""
 
+    first_replicate: int
     parameters: Tensors
     population: Tensors
     diverged_at: tf.Tensor  # [R], −1 while the loss is finite
@@ -69,41 +81,52 @@ class ResidentData:
         )
 
 
-def train(spec: ResolvedSpec, arm: ArmName, data: ResidentData) -> Iterator[Progress]:
+def train(spec: ResolvedSpec, arm: ArmName, data: ResidentData, side_by_side: int | None = None) -> Iterator[Progress]:
     """Train one arm, all replicates, from batch 0 to the last; yield after each chunk.
 
     Equal (spec, arm, data) give equal results on the same set-up. A network whose numbers overflow goes on to the
-    end; `Trained.diverged_at` names the first batch whose loss was not finite.
+    end; `diverged_at` names the first batch whose loss was not finite. `side_by_side`, how many replicates one
+    program trains, is the device's affair unless a test wants it otherwise.
     """
-    program = _program(_compiled_fields(spec), arm)
-    state = starting_state(spec, arm)
+    side_by_side = side_by_side or (spec.replicates if tf.config.list_physical_devices("GPU") else 1)
+    starts = [starting_arrays(spec, arm, replicate) for replicate in range(spec.replicates)]
+    hashes = [weights_sha256(arrays) for arrays in starts]
+    states = [_stacked(first, starts[first : first + side_by_side]) for first in range(0, len(starts), side_by_side)]
+    del starts
+    programs = [_program(_compiled_fields(spec, len(state.diverged_at)), arm) for state in states]
+    reached: list[int | None] = [None] * spec.replicates
     done, chunk_batches, first_done, first_at = 0, 1, 0, 0.0
-    while done < spec.training_batches:
-        begin = time.perf_counter()
-        to_evaluation = _batches_to_evaluation(spec, done)
-        count = min(chunk_batches, to_evaluation, program.most_batches)
-        state, correct = program.advance(state, spec, data, done, count, evaluate=count == to_evaluation)
-        done, now = done + count, time.perf_counter()
-        if first_done == 0:
-            first_done, first_at = done, now
-        else:
-            chunk_batches = _next_chunk(chunk_batches, count, now - begin)
-        sampled = (done - 1) % spec.batches_per_sample == 0
-        yield Progress(
-            batches_done=done,
-            batches_per_second=(done - first_done) / (now - first_at) if done > first_done else None,
-            sample=Sample(done - 1, correct, data.validation_total) if sampled else None,
-            trained=_trained(spec, state, correct) if done == spec.training_batches else None,
-        )
+    with ThreadPoolExecutor(max(1, min(len(states), tf.config.threading.get_intra_op_parallelism_threads()))) as pool:
+        while done < spec.training_batches:
+            begin = time.perf_counter()
+            to_evaluation = _batches_to_evaluation(spec, done)
+            count = min(chunk_batches, to_evaluation, *(program.most_batches for program in programs))
+            call = partial(_advance, spec, data, done, count, count == to_evaluation)
+            advanced = list(pool.map(call, programs, states))
+            states = [state for state, _ in advanced]
+            correct = tuple(right for _, counts in advanced for right in counts)
+            done, now = done + count, time.perf_counter()
+            if first_done == 0:
+                first_done, first_at = done, now
+            else:
+                chunk_batches = _next_chunk(chunk_batches, count, now - begin, len(states))
+            if count == to_evaluation:
+                _note_reached(reached, correct, data.validation_total, done)
+            sampled = (done - 1) % spec.batches_per_sample == 0
+            yield Progress(
+                batches_done=done,
+                batches_per_second=(done - first_done) / (now - first_at) if done > first_done else None,
+                sample=Sample(done - 1, correct, data.validation_total) if sampled else None,
+                trained=_trained(states, hashes, correct, reached, done) if done == spec.training_batches else None,
+            )
 
 
-def starting_state(spec: ResolvedSpec, arm: ArmName) -> State:
+def _stacked(first_replicate: int, replicates: list[Arrays]) -> State:
     """Return the state before the first batch."""
-    replicates = [starting_arrays(spec, arm, replicate) for replicate in range(spec.replicates)]
     stacked = {name: tf.constant(np.stack([arrays[name] for arrays in replicates])) for name in replicates[0]}
     population = {name: tensor for name, tensor in stacked.items() if "/population_" in name}
     parameters = {name: tensor for name, tensor in stacked.items() if name not in population}
-    return State(parameters, population, tf.fill([spec.replicates], -1))
+    return State(first_replicate, parameters, population, tf.fill([len(replicates)], -1))
 
 
 def _batches_to_evaluation(spec: ResolvedSpec, done: int) -> int:
@@ -112,29 +135,47 @@ def _batches_to_evaluation(spec: ResolvedSpec, done: int) -> int:
     return min(to_sample, spec.training_batches - done)
 
 
-def _next_chunk(chunk_batches: int, count: int, seconds: float) -> int:
-    """Return the length of the coming chunks: what fits CHUNK_S, growing at most fourfold at a time."""
-    fits = max(1, int(count * CHUNK_S / seconds))
+def _next_chunk(chunk_batches: int, count: int, seconds: float, programs: int) -> int:
+    """Return the length of the coming chunks: what fits the time of a chunk, growing at most fourfold at a time."""
+    fits = max(1, int(count * (CHUNK_S if programs == 1 else CHUNK_OF_MANY_S) / seconds))
     if count < chunk_batches <= fits * 4:  # cut short by an evaluation: it says little
         return chunk_batches
     return min(fits, chunk_batches * 4, CHUNK_BATCHES)
 
 
-def _trained(spec: ResolvedSpec, state: State, correct: tuple[int, ...]) -> Trained:
-    stacked = {name: tensor.numpy() for name, tensor in {**state.parameters, **state.population}.items()}
-    arrays = tuple({name: array[r] for name, array in stacked.items()} for r in range(spec.replicates))
-    diverged_at: list[int | None] = []
-    for batch, replicate in zip(state.diverged_at.numpy(), arrays, strict=True):
-        finite = all(np.isfinite(array).all() for array in replicate.values())
-        overflowed_last = None if finite else spec.training_batches - 1  # after its loss was taken
-        diverged_at.append(int(batch) if batch >= 0 else overflowed_last)
-    return Trained(arrays, correct, tuple(diverged_at))
+def _note_reached(reached: list[int | None], correct: tuple[int, ...], total: int, done: int) -> None:
+    """Note for each replicate the first evaluation with at least 90 % right, after how many batches it came."""
+    for replicate, right in enumerate(correct):
+        if reached[replicate] is None and right * 10 >= total * 9:
+            reached[replicate] = done
 
 
-def _compiled_fields(spec: ResolvedSpec) -> ResolvedSpec:
-    """Return the spec with everything levelled that is an input of the program, or never reaches it."""
+def _trained(
+    states: list[State], hashes: list[str], correct: tuple[int, ...], reached: list[int | None], done: int
+) -> Trained:
+    trained: list[TrainedReplicate] = []
+    for state in states:
+        stacked = {name: tensor.numpy() for name, tensor in {**state.parameters, **state.population}.items()}
+        for r, batch in enumerate(state.diverged_at.numpy()):
+            replicate, arrays = state.first_replicate + r, {name: array[r] for name, array in stacked.items()}
+            finite = all(np.isfinite(array).all() for array in arrays.values())
+            overflowed_last = None if finite else done - 1  # after its loss was taken
+            trained.append(
+                TrainedReplicate(
+                    arrays=arrays,
+                    starting_weights_sha256=hashes[replicate],
+                    validation_correct=correct[replicate],
+                    reached_90_percent_after=reached[replicate],
+                    diverged_at=int(batch) if batch >= 0 else overflowed_last,
+                )
+            )
+    return tuple(trained)
+
+
+def _compiled_fields(spec: ResolvedSpec, replicates: int) -> ResolvedSpec:
+    """Return the spec of a program for so many replicates: what is its input, or never reaches it, is levelled."""
     levelled = {"learning_rate": 1.0, "weight_scale": 1.0, "seed": 0, "training_batches": 1, "batches_per_sample": 1}
-    return spec.model_copy(update=levelled)
+    return spec.model_copy(update={**levelled, "replicates": replicates, "preset": None})
 
 
 @lru_cache(maxsize=64)
@@ -147,33 +188,36 @@ class _Program:
 
     def __init__(self, fields: ResolvedSpec, arm: ArmName) -> None:
         self.most_batches = max(1, min(CHUNK_BATCHES, CHUNK_IMAGES // (fields.replicates * fields.batch_size)))
-        self._run = tf.function(partial(_chunk, fields, arm), jit_compile=True, autograph=False)
+        dense.prepare(fields, arm)
+        self.run = tf.function(partial(_chunk, fields, arm), jit_compile=True, autograph=False)
 
-    def advance(
-        self, state: State, spec: ResolvedSpec, data: ResidentData, done: int, count: int, evaluate: bool
-    ) -> tuple[State, tuple[int, ...]]:
-        """Train the batches `done` … `done + count − 1`; return the new state and each replicate's correct count.
 
-        The counts are those after the last of these batches; zeros unless `evaluate`.
-        """
-        indices = np.zeros((self.most_batches, spec.replicates, spec.batch_size), np.int32)
-        for replicate in range(spec.replicates):
-            indices[:count, replicate] = batch_indices(
-                spec.seed, replicate, done, count, spec.batch_size, data.train_total
-            )
-        parameters, population, diverged_at, correct = self._run(
-            state.parameters,
-            state.population,
-            state.diverged_at,
-            *data.tensors,
-            tf.constant(indices),
-            tf.constant(done),
-            tf.constant(count),
-            tf.constant(spec.learning_rate, tf.float32),
-            tf.constant(evaluate),
+def _advance(
+    spec: ResolvedSpec, data: ResidentData, done: int, count: int, evaluate: bool, program: _Program, state: State
+) -> tuple[State, tuple[int, ...]]:
+    """Train the batches `done` … `done + count − 1`; return the new state and each replicate's correct count.
+
+    The counts are those after the last of these batches; zeros unless `evaluate`.
+    """
+    replicates = len(state.diverged_at)
+    indices = np.zeros((program.most_batches, replicates, spec.batch_size), np.int32)
+    for r in range(replicates):
+        indices[:count, r] = batch_indices(
+            spec.seed, state.first_replicate + r, done, count, spec.batch_size, data.train_total
         )
-        counts = tuple(int(right) for right in correct.numpy())  # waits for the chunk
-        return State(parameters, population, diverged_at), counts
+    parameters, population, diverged_at, correct = program.run(
+        state.parameters,
+        state.population,
+        state.diverged_at,
+        *data.tensors,
+        tf.constant(indices),
+        tf.constant(done),
+        tf.constant(count),
+        tf.constant(spec.learning_rate, tf.float32),
+        tf.constant(evaluate),
+    )
+    counts = tuple(int(right) for right in correct.numpy())  # waits for the chunk
+    return State(state.first_replicate, parameters, population, diverged_at), counts
 
 
 def _chunk(
@@ -199,11 +243,11 @@ def _chunk(
     ) -> tuple[tf.Tensor, Tensors, Tensors, tf.Tensor]:
         images = pixels(tf.gather(train_images, indices[i]))  # [R, B, 784]
         labels = tf.gather(train_labels, indices[i])  # [R, B]
-        loss, gradients, batch = _gradients(fields, arm, parameters, images, labels)
+        loss, gradients, population = _gradients(fields, arm, parameters, population, images, labels)
         moved = {name: value - learning_rate * gradients[name] for name, value in parameters.items()}
         first_bad = (diverged_at < 0) & ~tf.math.is_finite(loss)
         diverged_at = tf.where(first_bad, done + i, diverged_at)
-        return i + 1, moved, dense.moved_population(fields, population, batch), diverged_at
+        return i + 1, moved, population, diverged_at
 
     _, parameters, population, diverged_at = tf.while_loop(
         lambda i, *_: i < count, one_batch, (tf.constant(0), parameters, population, diverged_at)
@@ -211,27 +255,32 @@ def _chunk(
 
     def count_correct() -> tf.Tensor:
         images = pixels(validation_images)[None]  # [1, V, 784]
-        images = tf.repeat(images, fields.replicates, axis=0) if fields.replicates > 1 else images
-        logits = dense.evaluation_logits(fields, arm, parameters, population, images)  # [R, V, 10]
-        logits = tf.where(tf.math.is_nan(logits), np.inf, logits)  # NaN counts as largest, as in NumPy
-        answers = tf.argmax(logits, axis=-1, output_type=tf.int32)  # so a diverged network answers 0
-        return tf.reduce_sum(tf.cast(answers == validation_labels, tf.int32), axis=-1)  # [R]
+
+        def of_replicate(arrays: tuple[Tensors, Tensors]) -> tf.Tensor:
+            parameters, population = ({name: value[None] for name, value in part.items()} for part in arrays)
+            logits = dense.evaluation_logits(fields, arm, parameters, population, images)  # [1, V, 10]
+            logits = tf.where(tf.math.is_nan(logits), np.inf, logits)  # NaN counts as largest, as in NumPy
+            answers = tf.argmax(logits, axis=-1, output_type=tf.int32)  # so a diverged network answers 0
+            return tf.reduce_sum(tf.cast(answers == validation_labels, tf.int32))
+
+        # One replicate after the other: R V 784 numbers at once would be gigabytes.
+        return tf.map_fn(of_replicate, (parameters, population), fn_output_signature=tf.int32)  # [R]
 
     correct = tf.cond(evaluate, count_correct, lambda: tf.zeros([fields.replicates], tf.int32))
     return parameters, population, diverged_at, correct
 
 
 def _gradients(
-    fields: ResolvedSpec, arm: ArmName, parameters: Tensors, images: tf.Tensor, labels: tf.Tensor
+    fields: ResolvedSpec, arm: ArmName, parameters: Tensors, population: Tensors, images: tf.Tensor, labels: tf.Tensor
 ) -> tuple[tf.Tensor, Tensors, Tensors]:
-    """Return each replicate's mean softmax cross-entropy [R], its gradients, and the statistics of the batch."""
+    """Return each replicate's mean softmax cross-entropy [R], its gradients, and the moved population."""
     with tf.GradientTape() as tape:
         tape.watch(parameters)
-        logits, batch = dense.training_logits(fields, arm, parameters, images)
+        logits, population = dense.training_logits(fields, arm, parameters, population, images)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)  # [R, B]
         loss = tf.reduce_mean(losses, axis=-1)  # [R]
         together = tf.reduce_sum(loss)  # replicates share no parameter, so the sum keeps their gradients apart
-    return loss, tape.gradient(together, parameters), batch
+    return loss, tape.gradient(together, parameters), population
 
 
 def pixels(images: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,30 @@
+"""The cursor of a list: where the next page begins, as text that users pass back and need not understand."""
+
+import base64
+from datetime import UTC, datetime
+from uuid import UUID
+
+from models.errors import FieldError, InvalidInput
+from models.experiments import Cursor
+
+
+def encode(cursor: Cursor | None) -> str | None:
+    """Return a cursor as text."""
+    if cursor is None:
+        return None
+    created_at, id = cursor
+    return base64.urlsafe_b64encode(f"{created_at.isoformat()} {id}".encode()).decode()
+
+
+def decode(text: str | None) -> Cursor | None:
+    """Return the cursor. Raises InvalidInput if it is none of ours."""
+    if text is None:
+        return None
+    try:
+        created_at, id = base64.urlsafe_b64decode(text.encode()).decode().split(" ")
+        moment = datetime.fromisoformat(created_at)
+        if moment.tzinfo is None:
+            raise ValueError
+        return moment.astimezone(UTC), UUID(id)
+    except (ValueError, OverflowError):  # of base64, of the text, of the moment, of the id
+        raise InvalidInput([FieldError("cursor", "next_cursor of the page before", text)]) from None

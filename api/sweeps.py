@@ -1,0 +1,175 @@
+"""Routes of sweeps: submit many experiments at once, list, read as JSON or CSV, draw, cancel."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from api import pages
+from api.answers import CurveAnswer
+from api.bodies import JSON, content_type, documented, parse, read_body
+from api.dependencies import BellsDep, DatabaseDep, SettingsDep
+from api.errors import responses
+from api.negotiation import MEDIA_TYPES, negotiated
+from api.sweep_answers import SweepAnswer, SweepPage, SweepSummary, as_csv
+from models import curves, datasets, sweeps
+from models.database import Database
+from models.errors import FieldError, InvalidInput
+from models.grid import SweepRequest
+from models.spec import ResolvedSpec
+
+router = APIRouter(prefix="/sweeps", tags=["sweeps"])
+
+MAX_PANELS = 60
+Picture = Literal["png", "svg"]
+PICTURES: tuple[Picture, ...] = ("png", "svg")
+
+EXAMPLES = {
+    "lesson": {
+        "summary": "The whole lesson, over four seeds",
+        "value": {"presets": "lesson", "base": {"replicates": 4}},
+    },
+    "grid": {
+        "summary": "Two activations at three learning rates",
+        "value": {
+            "base": {"training_batches": 2000, "batches_per_sample": 50},
+            "grid": {"activation": ["relu", "sigmoid"], "learning_rate": [0.01, 0.1, 1.0]},
+        },
+    },
+    "deeper": {
+        "summary": "Before or after the activation, at two depths",
+        "value": {
+            "base": {"activation": "sigmoid", "learning_rate": 1.0, "training_batches": 2000},
+            "grid": {
+                "hidden_layers": [[100, 100, 100], [100, 100, 100, 100, 100, 100]],
+                "batch_norm.placement": ["before_activation", "after_activation"],
+            },
+        },
+    },
+}
+
+
+class SweepPageRequest(BaseModel):
+    """Which sweeps to list."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: int = Field(20, ge=1, le=100, description="Sweeps on one page.")
+    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the page before.")
+
+
+async def _request(request: Request) -> SweepRequest:
+    content_type(request, (JSON,))
+    return parse(SweepRequest, await read_body(request))
+
+
+@router.post("", status_code=202, responses=responses(413, 415, 503), openapi_extra=documented(SweepRequest, EXAMPLES))
+def submit(
+    asked: Annotated[SweepRequest, Depends(_request)],
+    settings: SettingsDep,
+    database: DatabaseDep,
+    bells: BellsDep,
+    after: BackgroundTasks,
+    response: Response,
+) -> SweepAnswer:
+    """Accept a sweep: all of its experiments are queued and committed before this answers, or none is."""
+    resolved = [spec.resolve(settings.dataset) for spec in asked.specs()]
+    with database.write() as session:
+        sweep_id, arm_ids = sweeps.create(session, asked, [(spec, datasets.SHA256[spec.dataset]) for spec in resolved])
+    after.add_task(bells.ring, arm_ids)
+    response.headers["Location"] = f"/sweeps/{sweep_id}"
+    return _answer(database, sweep_id)
+
+
+@router.get("", responses=responses(503))
+def read_page(asked: Annotated[SweepPageRequest, Query()], database: DatabaseDep) -> SweepPage:
+    """List sweeps, newest first."""
+    with database.read() as session:
+        found, following = sweeps.page(session, asked.limit, pages.decode(asked.cursor))
+    return SweepPage(
+        sweeps=[SweepSummary.of(sweep, summary) for sweep, summary in found], next_cursor=pages.encode(following)
+    )
+
+
+@router.get(
+    "/{sweep_id}",
+    responses={
+        **responses(404, 406, 503),
+        200: {
+            "model": SweepAnswer,
+            "description": "How far it is, and a row per experiment with its result; CSV has the table only.",
+            "content": {MEDIA_TYPES["json"]: {}, MEDIA_TYPES["csv"]: {}},
+        },
+    },
+)
+def read(
+    sweep_id: UUID,
+    database: DatabaseDep,
+    format: Annotated[Literal["json", "csv"] | None, Query(description="Wins over the Accept header.")] = None,
+    accept: Annotated[str, Header()] = "*/*",
+) -> Response:
+    """Read a sweep: how far it is, and what came out of each of its experiments."""
+    chosen = format or negotiated(accept, ("json", "csv"))
+    answer = _answer(database, sweep_id)
+    content = as_csv(answer) if chosen == "csv" else answer.model_dump_json()
+    return Response(content, media_type=MEDIA_TYPES[chosen], headers={"Vary": "Accept"})
+
+
+@router.get(
+    "/{sweep_id}/curves",
+    responses={
+        **responses(404, 406, 503),
+        200: {
+            "description": "A small picture of both curves for each experiment.",
+            "content": {MEDIA_TYPES["png"]: {}, MEDIA_TYPES["svg"]: {}},
+        },
+    },
+)
+def read_curves(
+    sweep_id: UUID,
+    database: DatabaseDep,
+    format: Annotated[Picture | None, Query(description="Wins over the Accept header.")] = None,
+    first: Annotated[int, Query(ge=0, le=1_000, description="Position of the first experiment.")] = 0,
+    count: Annotated[int, Query(ge=1, le=MAX_PANELS, description="How many experiments.")] = 24,
+    accept: Annotated[str, Header()] = "*/*",
+) -> Response:
+    """Draw the accuracy curves of a sweep's experiments side by side; what is still training, so far."""
+    chosen = format or negotiated(accept, PICTURES)
+    from api.pictures import Panel, draw_panels  # Matplotlib takes a second and 50 MB: not before the first picture
+
+    with database.read() as session:
+        sweep, summary = sweeps.read(session, sweep_id)
+        shown = sweeps.experiments_of(session, sweep_id, first, count)
+        total = sum(summary.counts.values())
+        if not shown:
+            raise InvalidInput([FieldError("first", f"less than {total}, the number of experiments", first)])
+        points = {experiment.id: curves.read(session, experiment.id) for experiment in shown}
+    combinations = list(SweepRequest.model_validate(sweep.request).combinations())
+    panels = []
+    for position, experiment in enumerate(shown, first):
+        spec = ResolvedSpec.model_validate(experiment.spec, strict=False)
+        curve = CurveAnswer.of(experiment.id, points[experiment.id], spec.replicates)
+        panels.append(Panel(_title(combinations[position]), spec, curve))
+    return Response(
+        draw_panels(panels, first, total, chosen), media_type=MEDIA_TYPES[chosen], headers={"Vary": "Accept"}
+    )
+
+
+@router.post("/{sweep_id}/cancel", status_code=202, responses=responses(404, 409, 503))
+def cancel(sweep_id: UUID, database: DatabaseDep) -> SweepAnswer:
+    """Cancel a sweep: what waits ends at once, what runs within about a second; results and points are kept."""
+    with database.write() as session:
+        sweeps.cancel(session, sweep_id)
+    return _answer(database, sweep_id)
+
+
+def _answer(database: Database, sweep_id: UUID) -> SweepAnswer:
+    with database.read() as session:
+        sweep, summary = sweeps.read(session, sweep_id)
+        return SweepAnswer.whole(sweep, summary, sweeps.experiments_of(session, sweep_id))
+
+
+def _title(values: dict[str, object]) -> str:
+    """Return what distinguishes one experiment of a sweep from the others."""
+    return ", ".join(str(value) if name == "preset" else f"{name} {value}" for name, value in values.items())

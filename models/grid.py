@@ -1,0 +1,111 @@
+"""What a sweep asks for: a base spec, and a list of values for each field that varies; every combination is one spec.
+
+Fields are named as in a spec, those of batch normalization with a dot: `batch_norm.momentum`. Presets are one more
+axis, the slowest; of the others the first named is the slowest.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.errors import FieldError, InvalidInput
+from models.presets import LESSON
+from models.spec import BatchNormSpec, Spec
+from models.validation import field_errors
+
+MAX_EXPERIMENTS = 1_000
+
+PRESET = "preset"
+BATCH_NORM = "batch_norm"
+FIELDS = (*Spec.model_fields, *(f"{BATCH_NORM}.{name}" for name in BatchNormSpec.model_fields))
+
+#: The value of each axis in one combination, by the axis's name.
+Values = dict[str, Any]
+
+
+class SweepRequest(BaseModel):
+    """Many experiments at once: every combination of the grid's values, and of the presets, laid over the base."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    base: dict[str, Any] = Field(default_factory=dict, description="The part of a spec that all have in common.")
+    grid: dict[str, list[Any]] = Field(
+        default_factory=dict,
+        description="The values of each field that varies, such as `learning_rate` or `batch_norm.momentum`.",
+    )
+    presets: Literal["lesson"] | list[str] | None = Field(
+        None, description="Presets by name, or `lesson`: its 18 comparisons and its two inference runs."
+    )
+
+    def axes(self) -> dict[str, list[Any]]:
+        """Return the values of every field that varies, the slowest first."""
+        presets = list(LESSON) if self.presets == "lesson" else self.presets
+        return {**({} if presets is None else {PRESET: list(presets)}), **self.grid}
+
+    def combinations(self) -> Iterator[Values]:
+        """Yield each combination, in the order of the experiments."""
+        axes = self.axes()
+        return (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
+
+    def specs(self) -> list[Spec]:
+        """Return the spec of each combination. Raises InvalidInput, naming each wrong field once."""
+        self._check_axes()
+        specs: list[Spec] = []
+        wrong: dict[tuple[str, str], FieldError] = {}
+        for values in self.combinations():
+            try:
+                specs.append(Spec.model_validate_json(json.dumps(self._laid_over_base(values)), strict=True))
+            except ValidationError as error:
+                for found in field_errors(error.errors(include_url=False)):
+                    named = FieldError(self._origin(found.field, values), found.allowed, found.received)
+                    wrong.setdefault((named.field, named.allowed), named)
+        if wrong:
+            raise InvalidInput(list(wrong.values()))
+        return specs
+
+    def _check_axes(self) -> None:
+        axes = self.axes()
+        wrong = [
+            FieldError(f"grid.{name}", f"a field of a spec: one of {', '.join(FIELDS)}", values)
+            for name, values in self.grid.items()
+            if name not in FIELDS
+        ]
+        wrong += [
+            FieldError(self._axis(name), "at least one value", values) for name, values in axes.items() if not values
+        ]
+        if not axes:
+            wrong.append(FieldError("grid", "at least one field with its values, or presets beside it", self.grid))
+        if self.presets is not None and (PRESET in self.grid or PRESET in self.base):
+            where, part = ("grid", self.grid) if PRESET in self.grid else ("base", self.base)
+            wrong.append(FieldError(f"{where}.{PRESET}", "no preset here beside presets", part[PRESET]))
+        if BATCH_NORM in axes and any(name.startswith(f"{BATCH_NORM}.") for name in axes):
+            wrong.append(FieldError(f"grid.{BATCH_NORM}", "either batch_norm whole, or single fields of it", None))
+        count = math.prod(len(values) for values in axes.values())
+        if count > MAX_EXPERIMENTS:
+            wrong.append(FieldError("grid", f"at most {MAX_EXPERIMENTS} combinations in all", count))
+        if wrong:
+            raise InvalidInput(wrong)
+
+    def _laid_over_base(self, values: Values) -> dict[str, Any]:
+        laid = dict(self.base)
+        for name, value in values.items():
+            field, _, part = name.partition(".")
+            whole = laid.get(field, {})
+            # a base that is no object is left to be refused
+            laid[field] = {**whole, part: value} if part and isinstance(whole, dict) else whole if part else value
+        return laid
+
+    def _origin(self, field: str, values: Values) -> str:
+        """Return where the value of a wrong field came from: an axis and its value's number, or the base."""
+        for name, value in values.items():
+            if field == name or field.startswith(f"{name}."):
+                number = next(number for number, listed in enumerate(self.axes()[name]) if listed is value)
+                return f"{self._axis(name)}.{number}{field.removeprefix(name)}"
+        return f"base.{field}"
+
+    def _axis(self, name: str) -> str:
+        return "presets" if name == PRESET and self.presets is not None else f"grid.{name}"

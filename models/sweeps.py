@@ -1,0 +1,146 @@
+"""Queries on sweeps: create all experiments of one in one transaction, read one, page through all, cancel one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.orm import Session
+
+from models import experiments
+from models.errors import SweepFinished, UnknownSweep
+from models.experiments import Cursor
+from models.grid import SweepRequest
+from models.spec import FINISHED, ArmName, ResolvedSpec, Status
+from models.tables import Arm, Experiment, Sweep
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How far a sweep is: how many of its experiments have each status, and the batches of all of them."""
+
+    counts: Mapping[Status, int]
+    batches_done: int
+    batches_total: int
+    started_at: datetime | None
+    last_finished_at: datetime | None
+
+    @property
+    def status(self) -> Status:
+        """The sweep's status: it follows from its experiments' as theirs does from their arms'."""
+        present = {status for status, count in self.counts.items() if count}
+        if Status.RUNNING in present or (Status.QUEUED in present and present & FINISHED):
+            return Status.RUNNING
+        order = (Status.QUEUED, Status.FAILED, Status.CANCELLED, Status.SUCCEEDED)
+        return next(status for status in order if status in present)
+
+
+def create(
+    session: Session, request: SweepRequest, specs: Sequence[tuple[ResolvedSpec, str]]
+) -> tuple[UUID, list[UUID]]:
+    """Insert a sweep with its experiments, each a spec and its data set's SHA-256.
+
+    Return its id, and the arms whose bells are rung after the commit, in the sweep's order.
+    """
+    now = datetime.now(UTC)
+    sweep = Sweep(id=uuid4(), created_at=now, request=request.model_dump(mode="json"))
+    session.add(sweep)
+    session.flush()
+    created = [
+        experiments.queued(spec, dataset_sha256, now, sweep.id, position)
+        for position, (spec, dataset_sha256) in enumerate(specs)
+    ]
+    session.add_all(created)
+    session.flush()
+    return sweep.id, [arm.id for experiment in created for arm in experiment.arms]
+
+
+def read(session: Session, sweep_id: UUID) -> tuple[Sweep, Summary]:
+    """Return a sweep and how far it is. Raises UnknownSweep."""
+    sweep = session.get(Sweep, sweep_id)
+    if sweep is None:
+        raise UnknownSweep(sweep_id=str(sweep_id))
+    return sweep, _summaries(session, [sweep_id])[sweep_id]
+
+
+def experiments_of(session: Session, sweep_id: UUID, first: int = 0, count: int | None = None) -> list[Experiment]:
+    """Return a sweep's experiments in its order, with their arms and results; some of them, or all from the first."""
+    query = experiments.whole().where(Experiment.sweep_id == sweep_id, Experiment.position >= first)
+    if count is not None:
+        query = query.where(Experiment.position < first + count)
+    return list(session.scalars(query.order_by(Experiment.position)))
+
+
+def page(
+    session: Session, limit: int, after: Cursor | None = None
+) -> tuple[list[tuple[Sweep, Summary]], Cursor | None]:
+    """Return up to `limit` sweeps, newest first, and the cursor of the next page, None at the end."""
+    query = select(Sweep).order_by(Sweep.created_at.desc(), Sweep.id.desc()).limit(limit + 1)
+    if after is not None:
+        query = query.where(tuple_(Sweep.created_at, Sweep.id) < after)
+    found = list(session.scalars(query))
+    shown = found[:limit]
+    summaries = _summaries(session, [sweep.id for sweep in shown])
+    following = (shown[-1].created_at, shown[-1].id) if len(found) > limit else None
+    return [(sweep, summaries[sweep.id]) for sweep in shown], following
+
+
+def cancel(session: Session, sweep_id: UUID) -> None:
+    """Cancel all of a sweep's experiments that have not ended.
+
+    Cancelling a cancelled sweep changes nothing. Raises UnknownSweep, and SweepFinished if it had ended otherwise.
+    """
+    of_sweep = select(Experiment.id).where(Experiment.sweep_id == sweep_id)
+    stopped = experiments.cancel_arms(session, Arm.experiment_id.in_(of_sweep))
+    _, summary = read(session, sweep_id)
+    if not stopped and summary.status is not Status.CANCELLED:
+        raise SweepFinished(sweep_status=summary.status.value)
+
+
+def _summaries(session: Session, sweep_ids: Sequence[UUID]) -> dict[UUID, Summary]:
+    arms = (
+        select(
+            Arm.experiment_id,
+            func.sum(Arm.batches_done).label("done"),
+            func.min(Arm.started_at).label("started"),
+            func.max(Arm.finished_at).label("finished"),
+        )
+        .join(Experiment, Experiment.id == Arm.experiment_id)
+        .where(Experiment.sweep_id.in_(sweep_ids))
+        .group_by(Arm.experiment_id)
+        .subquery()
+    )
+    each = (
+        select(
+            Experiment.sweep_id,
+            Experiment.status.label("status"),
+            Experiment.spec["training_batches"].as_integer().label("batches"),
+            *(arms.c.done, arms.c.started, arms.c.finished),
+        )
+        .join(arms, arms.c.experiment_id == Experiment.id)
+        .where(Experiment.sweep_id.in_(sweep_ids))
+        .subquery()
+    )
+    rows = session.execute(
+        select(
+            each.c.sweep_id,
+            each.c.status,
+            func.count().label("experiments"),
+            func.sum(each.c.done).label("done"),
+            func.sum(each.c.batches).label("batches"),
+            func.min(each.c.started).label("started"),
+            func.max(each.c.finished).label("finished"),
+        ).group_by(each.c.sweep_id, each.c.status)
+    ).all()
+    summaries = {}
+    for sweep_id in sweep_ids:
+        own = [row for row in rows if row.sweep_id == sweep_id]
+        summaries[sweep_id] = Summary(
+            counts={status: sum(row.experiments for row in own if row.status == status) for status in Status},
+            batches_done=sum(row.done for row in own),
+            batches_total=sum(row.batches for row in own) * len(ArmName),
+            started_at=min((row.started for row in own if row.started), default=None),
+            last_finished_at=max((row.finished for row in own if row.finished), default=None),
+        )
+    return summaries
