@@ -10,7 +10,7 @@ from api.dependencies import DatabaseDep
 from api.errors import responses
 from models import cautions, networks
 from models.cautions import Caution
-from models.dense import POPULATION, Arrays, layer_names
+from models.dense import POPULATION, DenseNetwork, layer_names, shapes
 from models.networks import StoredNetwork
 from models.spec import ArmName
 
@@ -43,9 +43,10 @@ class LayerAnswer(BaseModel):
     batch_norm: LayerBatchNorm | None = Field(description="null where there is no batch normalization.")
 
     @classmethod
-    def of(cls, name: str, arrays: Arrays) -> "LayerAnswer":
-        """Return a layer of a network's arrays."""
-        own = {key.removeprefix(f"{name}/"): array for key, array in arrays.items() if key.startswith(f"{name}/")}
+    def of(cls, name: str, network: DenseNetwork) -> "LayerAnswer":
+        """Return one of a network's layers."""
+        named = (key for key in shapes(network.spec, network.arm) if key.startswith(f"{name}/"))
+        own = {key.removeprefix(f"{name}/"): network.arrays[key] for key in named}
         inputs, units = own["weights"].shape
         numbers = {what: [_finite(value) for value in own[what].tolist()] for what in own if what != "weights"}
         return cls(
@@ -86,7 +87,7 @@ class NetworkAnswer(BaseModel):
             arrays_sha256=stored.arrays_sha256,
             diverged_at=stored.diverged_at,
             warnings=cautions.of_prediction(stored.network.spec, stored.arm, "population", images=1),
-            layers=[LayerAnswer.of(name, arrays) for name in layer_names(stored.network.spec)],
+            layers=[LayerAnswer.of(name, stored.network) for name in layer_names(stored.network.spec)],
         )
 
 

@@ -130,9 +130,9 @@ def _described(spec: ResolvedSpec, comparison: Comparison | None) -> str:
         f"{spec.activation}, learning rate {spec.learning_rate:g}, weight scale {spec.weight_scale:g}, "
         f"layers {layers}, batches of {spec.batch_size}, {spec.dataset}, seed {spec.seed}"
     )
-    if spec.replicates > 1:
-        setting += f", {spec.replicates} replicates: mean, and band from least to most"
     lines = [textwrap.fill(setting, CAPTION_CHARACTERS)]
+    if spec.replicates > 1:
+        lines.append(f"{spec.replicates} replicates: their mean, and a band from the least to the most")
     difference = comparison.final_validation_accuracy if comparison else None
     if difference is not None:
         lines.append(f"At the end, with minus without batch norm: {difference.mean:+.4f}{_interval(difference)}")

@@ -1,30 +1,36 @@
-"""The command `bnlab`: submit experiments, follow them, draw their curves, predict digits, run the whole service.
+"""The command `bnlab`: submit experiments, follow them, look into what came out, run the service and the whole lesson.
 
 Exit codes: 0 it worked; 1 the server said no, or the experiment did not succeed; 2 the command line is wrong;
-130 Ctrl-C, while an experiment was followed.
+130 Ctrl-C, while an experiment or a sweep was followed.
 """
 
-import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnlab import options
-from bnlab.errors import BnlabError
+from bnlab import options, sweep_cli
+from bnlab.console import (
+    AsJson,
+    Png,
+    Svg,
+    connected,
+    left_running,
+    plain_errors,
+    print_json,
+    print_tables,
+    print_warnings,
+    write,
+)
 
-if TYPE_CHECKING:  # each command imports what it needs: `bnlab --help` should not wait for the rest
+if TYPE_CHECKING:
     from bnlab.client import Client
 
-INTERRUPTED = 130
-
 app = typer.Typer(name="bnlab", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(sweep_cli.app)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The experiment's id.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the server's JSON.")]
 StateDir = Annotated[
     Path, typer.Option(envvar="BNLAB_STATE_DIR", help="Folder of the database, the messages, the logs, the data.")
 ]
@@ -42,30 +48,14 @@ def everywhere(
 
 
 @app.command()
+@options.of_a_spec
 def submit(
     context: typer.Context,
-    network: options.Network = None,
-    activation: options.Activation = None,
-    learning_rate: options.LearningRate = None,
-    weight_scale: options.WeightScale = None,
-    hidden_layers: options.HiddenLayers = None,
-    batch_size: options.BatchSize = None,
-    training_batches: options.TrainingBatches = None,
-    batches_per_sample: options.BatchesPerSample = None,
-    replicates: options.Replicates = None,
-    seed: options.Seed = None,
-    dataset: options.Dataset = None,
-    preset: options.Preset = None,
-    momentum: options.Momentum = None,
-    epsilon: options.Epsilon = None,
-    placement: options.Placement = None,
-    implementation: options.Implementation = None,
-    update_population_statistics: options.UpdatePopulationStatistics = None,
+    spec: Mapping[str, Any],
     wait: Annotated[bool, typer.Option("--wait", help="Show the progress until the experiment has ended.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Submit an experiment and print its id."""
-    spec = options.spec_from(context.params)
     with connected(context.obj) as client:
         experiment = client.submit(**spec)
         if not as_json:
@@ -96,11 +86,9 @@ def list_experiments(
     if not page["experiments"]:
         typer.echo("There are no such experiments." if status else "There are no experiments yet.")
         return
-    from rich.console import Console
-
     from bnlab.tables import experiments_table
 
-    Console().print(experiments_table(page["experiments"]))
+    print_tables(experiments_table(page["experiments"]))
     if page["next_cursor"]:
         typer.echo("There are more; ask for them with --limit.", err=True)
 
@@ -120,8 +108,8 @@ def show(context: typer.Context, id: Id, as_json: AsJson = False) -> None:
 def curve(
     context: typer.Context,
     id: Id,
-    png: Annotated[Path | None, typer.Option(help="Write the picture to this file.")] = None,
-    svg: Annotated[Path | None, typer.Option(help="Write the picture to this file.")] = None,
+    png: Png = None,
+    svg: Svg = None,
     csv: Annotated[Path | None, typer.Option(help="Write the points to this file.")] = None,
 ) -> None:
     """Draw the accuracy curves of both arms here, or write them to files."""
@@ -172,6 +160,41 @@ def predict(
         f"{answer['digit']}  (probability {probability:.4f}; {answer['arm']}, replicate {answer['replicate']}, "
         f"{answer['statistics']} statistics, experiment {answer['experiment']})"
     )
+    print_warnings(answer, err=True)
+
+
+@app.command()
+def network(
+    context: typer.Context,
+    id: Id,
+    arm: Annotated[str, typer.Argument(metavar="ARM", help="with_batch_norm or without_batch_norm.")],
+    replicate: Annotated[int | None, typer.Option(help="Which repeat of the setting.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look into a trained network: its size, and what each layer learned and gathered."""
+    with connected(context.obj) as client:
+        answer = client.network(id, arm, replicate)
+    if as_json:
+        print_json(answer)
+        return
+    from bnlab.network_table import network_heading, network_table
+
+    typer.echo(network_heading(answer))
+    print_tables(network_table(answer))
+    print_warnings(answer)
+
+
+@app.command()
+def presets(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the named settings: what each shows, and what the lesson published for it."""
+    with connected(context.obj) as client:
+        answer = client.presets()
+    if as_json:
+        print_json(answer)
+        return
+    from bnlab.sweep_tables import presets_table
+
+    print_tables(presets_table(answer["presets"]))
 
 
 @app.command()
@@ -197,60 +220,49 @@ def demo(state_dir: StateDir = Path(".bnlab")) -> None:
         raise typer.Exit(run(state_dir))
 
 
-@contextmanager
-def connected(url: str | None) -> Iterator["Client"]:
-    """Give a client of the server; what goes wrong is said in plain words, and the command ends with 1."""
-    from bnlab.client import Client
+@app.command()
+def lesson(
+    context: typer.Context,
+    replicates: Annotated[int, typer.Option(help="Repeats of each setting with the next seeds.", min=1)] = 1,
+    seed: Annotated[int | None, typer.Option(help="Seed of every experiment; else each draws its own.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Data set, such as mnist; else the server's default.")] = None,
+    report: Annotated[Path, typer.Option(help="Write the report to this file.")] = Path("bnlab-lesson.html"),
+    state_dir: StateDir = Path(".bnlab"),
+) -> None:
+    """Reproduce the whole lesson, all that it trained and measured, and write a report.
 
-    with plain_errors(), Client(url) if url else Client() as client:
-        yield client
+    It starts a service of its own in the state folder, unless --url or BNLAB_URL names a server.
+    """
+    from bnlab.connection import given
+    from bnlab.lesson import run_here, run_there
+    from bnlab.up import Service
 
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Say what goes wrong in plain words on standard error and end with 1."""
-    try:
-        yield
-    except BrokenPipeError:  # `bnlab list | head`: typer knows what to do
-        raise
-    except (BnlabError, OSError) as error:
-        typer.echo(error, err=True)
-        raise typer.Exit(1) from None
+    request = {"base": given(replicates=replicates, seed=seed, dataset=dataset), "presets": "lesson"}
+    with plain_errors():
+        if context.obj:
+            code = run_there(context.obj, request, report)
+        else:
+            code = run_here(Service(port=0, state_dir=state_dir), request, report)
+        raise typer.Exit(code)
 
 
 def follow(client: "Client", id: str, url: str | None) -> dict[str, Any]:
-    """Show the progress until the experiment has ended; Ctrl-C leaves it running and says how to come back."""
+    """Show the progress until the experiment has ended; Ctrl-C leaves it running."""
     from bnlab.progress import ArmBars
 
-    try:
-        with ArmBars() as bars:
-            return client.wait(id, on_change=bars.show)
-    except KeyboardInterrupt:
-        command = f"bnlab --url {url}" if url else "bnlab"
-        typer.echo(f"The experiment goes on. Look at it again with: {command} show {id}", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    with left_running("experiment", f"show {id}", url), ArmBars() as bars:
+        return client.wait(id, on_change=bars.show)
 
 
 def print_experiment(experiment: dict[str, Any]) -> None:
     """Print one experiment for people."""
-    from rich.console import Console
-
-    from bnlab.tables import arms_table, heading
+    from bnlab.tables import arms_table, heading, remarks
 
     typer.echo(heading(experiment))
-    Console().print(arms_table(experiment))
-
-
-def print_json(answer: dict[str, Any]) -> None:
-    """Print what the server answered for scripts."""
-    json.dump(answer, sys.stdout, indent=2)
-    typer.echo()
-
-
-def write(file: Path, content: bytes) -> None:
-    """Write a file and say where it is."""
-    file.write_bytes(content)
-    typer.echo(f"Written: {file}")
+    print_tables(arms_table(experiment))
+    for remark in remarks(experiment):
+        typer.echo(remark)
+    print_warnings(experiment)
 
 
 def main() -> None:

@@ -1,7 +1,6 @@
 """`bnlab demo`: the lesson in one command, from the first batch to what goes wrong with batch statistics."""
 
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -9,24 +8,16 @@ from rich.table import Table
 
 from bnlab.children import stop_signals_interrupt
 from bnlab.client import Client
+from bnlab.connection import Json
+from bnlab.console import INTERRUPTED
+from bnlab.figures import accuracy, four_places
 from bnlab.progress import ArmBars
-from bnlab.tables import ARMS, accuracy, failure
+from bnlab.tables import ARMS, failure
 from bnlab.terminal_curve import draw
 from bnlab.up import Service
 
-SPEC: dict[str, Any] = {
-    "activation": "relu",
-    "learning_rate": 0.01,
-    "weight_scale": 0.05,
-    "training_batches": 2_000,
-    "batches_per_sample": 50,
-}
-
-#: What the lesson printed for this spec, on the full data set.
-LESSON = {"without_batch_norm": 0.8286, "with_batch_norm": 0.9578}
-LESSON_DATASET = "mnist"
+PRESET = "relu-0.01-good-weights-2000"
 DIGITS = 10
-INTERRUPTED = 130
 
 WHY = (
     "With batch statistics the answer is the same digit whatever the image: a batch of one image has variance 0, so "
@@ -49,7 +40,7 @@ def run(state_dir: Path) -> int:
 
 def tell(client: Client, picture: Path, console: Console) -> int:
     """Train, compare, draw and predict; 1 if the experiment did not succeed."""
-    experiment = client.submit(**SPEC)
+    experiment = client.submit(preset=PRESET)
     id = experiment["id"]
     spec = experiment["spec"]
     console.print(
@@ -62,8 +53,8 @@ def tell(client: Client, picture: Path, console: Console) -> int:
         console.print("\n".join([f"The experiment {experiment['status']}.", *failure(experiment)]), markup=False)
         return 1
     console.print(comparison(experiment))
-    if spec["dataset"] != LESSON_DATASET:
-        console.print(f"The lesson's figures are for the full data set {LESSON_DATASET}; they are not compared.")
+    if not experiment["preset"]["published"]:
+        console.print(f"This was the data set {spec['dataset']}; the lesson's figures, for mnist, are not compared.")
     console.print(draw(client.curve(id)))
     picture.write_bytes(client.curve_picture(id, "png"))
     console.print(f"The curve as a picture: {picture}", soft_wrap=True, markup=False)
@@ -72,17 +63,17 @@ def tell(client: Client, picture: Path, console: Console) -> int:
     return 0
 
 
-def comparison(experiment: dict[str, Any]) -> Table:
-    """Return the final validation accuracy of both arms, beside the lesson's where the data set is the same."""
-    compared = experiment["spec"]["dataset"] == LESSON_DATASET
+def comparison(experiment: Json) -> Table:
+    """Return the final validation accuracy of both arms, beside the lesson's where they can be compared."""
+    published = experiment["preset"]["published"]
     table = Table(title="Final validation accuracy", box=box.SIMPLE)
     table.add_column("arm")
     table.add_column("here", justify="right")
-    if compared:
+    if published:
         table.add_column("the lesson", justify="right")
     for name in ARMS:
         here = accuracy(experiment["arms"][name]["final_validation_accuracy"])
-        table.add_row(name, here, *([f"{LESSON[name]:.4f}"] if compared else []))
+        table.add_row(name, here, *([four_places(published[name]["validation_accuracy"])] if published else []))
     return table
 
 

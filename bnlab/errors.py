@@ -6,8 +6,9 @@ BnlabError
 ├── UnexpectedAnswer        something answers, but it is not bnlab
 ├── ApiProblem              the server said no, and why
 ├── NotJson                 a value that JSON cannot carry
-├── WaitedTooLong           the experiment has not ended in time
-└── CannotRun               of `bnlab up` and `bnlab demo`
+├── WaitedTooLong           the experiment or the sweep has not ended in time
+├── CannotWrite             the report of `bnlab lesson`
+└── CannotRun               of `bnlab up`, `bnlab demo` and `bnlab lesson`
     ├── NeedsRepository
     ├── StateFolderTaken
     ├── CannotListen
@@ -50,7 +51,7 @@ class NotJson(BnlabError):
 
 
 class WaitedTooLong(BnlabError):
-    """The experiment {id} is still {status} after {timeout_s} s; it goes on."""
+    """The {what} {id} is still {status} after {timeout_s} s; it goes on."""
 
 
 class ApiProblem(BnlabError):
@@ -81,6 +82,10 @@ def _wrong_field(error: Mapping[str, Any]) -> str:
     line = f"  {error.get('field')}: allowed is {error.get('allowed')}"
     received = error.get("received")
     return line if received is None else f"{line}; received {received!r}"
+
+
+class CannotWrite(BnlabError):
+    """The report cannot be written to {file}: {reason}. Choose another file with --report."""
 
 
 class CannotRun(BnlabError):

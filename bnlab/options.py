@@ -1,28 +1,84 @@
-"""The options of `bnlab submit`: one for each field of a spec. What is not given is not sent; the server has the
-defaults and the bounds.
-"""
+"""The options of a spec: one for each field. What is not given is not sent; the server has defaults and bounds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
+from inspect import Parameter, signature
 from typing import Annotated, Any
 
 from typer import BadParameter, Option
 
-SPEC_FIELDS = (
-    "network",
-    "activation",
-    "learning_rate",
-    "weight_scale",
-    "hidden_layers",
-    "batch_size",
-    "training_batches",
-    "batches_per_sample",
-    "replicates",
-    "seed",
-    "dataset",
-    "preset",
-)
-BATCH_NORM_FIELDS = ("momentum", "epsilon", "placement", "implementation", "update_population_statistics")
-BATCH_NORM = "Batch normalization"
+PANEL = "Batch normalization"
+
+FIELDS: dict[str, Any] = {
+    "network": Annotated[str | None, Option(help="Kind of network, such as dense.")],
+    "activation": Annotated[str | None, Option(help="Activation of the hidden layers, such as relu or sigmoid.")],
+    "learning_rate": Annotated[float | None, Option(help="Step of gradient descent.")],
+    "weight_scale": Annotated[float | None, Option(help="Standard deviation of the starting weights.")],
+    "hidden_layers": Annotated[str | None, Option(help="Units of each hidden layer, such as 100,100,100.")],
+    "batch_size": Annotated[int | None, Option(help="Images in one training batch.")],
+    "training_batches": Annotated[int | None, Option(help="How many batches to train.")],
+    "batches_per_sample": Annotated[int | None, Option(help="Batches from one point of the curve to the next.")],
+    "replicates": Annotated[int | None, Option(help="Repeats of the setting with the next seeds, such as 5.")],
+    "seed": Annotated[int | None, Option(help="Seed of starting weights and batch order; else one is drawn.")],
+    "dataset": Annotated[str | None, Option(help="Data set, such as mnist; else the server's default.")],
+    "preset": Annotated[
+        str | None,
+        Option(help="A named setting, see `bnlab presets`; what is given beside it overrides it."),
+    ],
+}
+BATCH_NORM_FIELDS: dict[str, Any] = {
+    "momentum": Annotated[
+        float | None,
+        Option(help="Share of the population statistics one batch leaves in place.", rich_help_panel=PANEL),
+    ],
+    "epsilon": Annotated[
+        float | None, Option(help="Added to the variance before its square root.", rich_help_panel=PANEL)
+    ],
+    "placement": Annotated[str | None, Option(help="before_activation or after_activation.", rich_help_panel=PANEL)],
+    "implementation": Annotated[
+        str | None,
+        Option(help="How the normalization is written: equations, tf_nn or keras_layer.", rich_help_panel=PANEL),
+    ],
+    "update_population_statistics": Annotated[
+        bool | None,
+        Option(
+            "--update-population-statistics/--no-update-population-statistics",
+            help="Without the update, prediction goes wrong: the lesson's warning.",
+            rich_help_panel=PANEL,
+        ),
+    ],
+}
+ALL_FIELDS = {**FIELDS, **BATCH_NORM_FIELDS}
+
+
+def of_a_spec(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command all these options in the place of its parameter `spec`, which then holds the spec they make."""
+
+    @wraps(command)
+    def with_options(**parameters: Any) -> None:
+        options = {name: parameters.pop(name) for name in ALL_FIELDS}
+        command(spec=spec_from(options), **parameters)
+
+    options = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=ALL_FIELDS[name]) for name in ALL_FIELDS
+    ]
+    others = signature(command, eval_str=True).parameters.values()
+    replaced = [
+        taken
+        for parameter in others
+        for taken in (options if parameter.name == "spec" else [parameter.replace(kind=Parameter.KEYWORD_ONLY)])
+    ]
+    with_options.__signature__ = signature(command).replace(parameters=replaced)  # type: ignore[attr-defined]
+    return with_options
+
+
+def spec_from(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the spec of the options that were given. Raises typer's BadParameter."""
+    spec = {name: options[name] for name in FIELDS if options[name] is not None}
+    if "hidden_layers" in spec:
+        spec["hidden_layers"] = split_integers(spec["hidden_layers"])
+    batch_norm = {name: options[name] for name in BATCH_NORM_FIELDS if options[name] is not None}
+    return {**spec, "batch_norm": batch_norm} if batch_norm else spec
 
 
 def split_integers(text: str) -> list[int]:
@@ -31,45 +87,3 @@ def split_integers(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise BadParameter(f"{text!r} is not a list of integers such as 100,100,100.") from None
-
-
-Network = Annotated[str | None, Option(help="Kind of network, such as dense.")]
-Activation = Annotated[str | None, Option(help="Activation of the hidden layers, such as relu or sigmoid.")]
-LearningRate = Annotated[float | None, Option(help="Step of gradient descent.")]
-WeightScale = Annotated[float | None, Option(help="Standard deviation of the starting weights.")]
-HiddenLayers = Annotated[str | None, Option(help="Units of each hidden layer, such as 100,100,100.")]
-BatchSize = Annotated[int | None, Option(help="Images in one training batch.")]
-TrainingBatches = Annotated[int | None, Option(help="How many batches to train.")]
-BatchesPerSample = Annotated[int | None, Option(help="Batches from one point of the curve to the next.")]
-Replicates = Annotated[int | None, Option(help="Repeats of the setting with the next seeds; only 1 so far.")]
-Seed = Annotated[int | None, Option(help="Seed of starting weights and batch order; else one is drawn.")]
-Dataset = Annotated[str | None, Option(help="Data set, such as mnist; else the server's default.")]
-Preset = Annotated[str | None, Option(help="Named settings; there are none so far.")]
-Momentum = Annotated[
-    float | None,
-    Option(help="Share of the population statistics one batch leaves in place.", rich_help_panel=BATCH_NORM),
-]
-Epsilon = Annotated[
-    float | None, Option(help="Added to the variance before its square root.", rich_help_panel=BATCH_NORM)
-]
-Placement = Annotated[str | None, Option(help="before_activation or after_activation.", rich_help_panel=BATCH_NORM)]
-Implementation = Annotated[
-    str | None, Option(help="How the normalization is written, such as equations.", rich_help_panel=BATCH_NORM)
-]
-UpdatePopulationStatistics = Annotated[
-    bool | None,
-    Option(
-        "--update-population-statistics/--no-update-population-statistics",
-        help="Without the update, prediction goes wrong: the lesson's warning.",
-        rich_help_panel=BATCH_NORM,
-    ),
-]
-
-
-def spec_from(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the spec of the options that were given."""
-    spec = {name: options[name] for name in SPEC_FIELDS if options[name] is not None}
-    if "hidden_layers" in spec:
-        spec["hidden_layers"] = split_integers(spec["hidden_layers"])
-    batch_norm = {name: options[name] for name in BATCH_NORM_FIELDS if options[name] is not None}
-    return {**spec, "batch_norm": batch_norm} if batch_norm else spec

@@ -1,22 +1,46 @@
-"""Experiments as tables in a terminal."""
+"""Experiments as tables in a terminal; each fits 80 columns."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich import box
 from rich.table import Table
 
-ARMS = ("without_batch_norm", "with_batch_norm")
-UNKNOWN = "–"
+from bnlab import published
+from bnlab.figures import (
+    Json,
+    accuracy,
+    deviation,
+    extent,
+    four_places,
+    learned,
+    listed,
+    mean,
+    moment,
+    one_or_more,
+    reached,
+    several,
+    whole,
+    with_interval,
+)
+from bnlab.published import Figure
 
-Json = Mapping[str, Any]
+ARMS = ("without_batch_norm", "with_batch_norm")
+
+
+def listing(caption: str) -> Table:
+    """Return an empty table for a list, whose first column holds ids; one cut short would be of no use."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, caption=caption, caption_justify="left")
+    table.caption_style = "dim"
+    return table
 
 
 def experiments_table(experiments: Iterable[Json]) -> Table:
-    """Return one line for each experiment; it fits 80 columns."""
-    caption = "setting: activation, learning rate, weight scale; then each arm's final validation accuracy or progress"
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, caption=caption, caption_justify="left")
-    table.add_column("experiment", no_wrap=True, min_width=36)  # an id cut short is of no use
+    """Return two lines for each experiment: what it is and how it stands, then when it came and on which data."""
+    table = listing(
+        "setting: activation, learning rate, weight scale; then each arm's final validation accuracy or progress, "
+        "± standard deviation"
+    )
+    table.add_column("experiment", no_wrap=True, min_width=36)
     table.add_column("status", no_wrap=True)
     table.add_column("setting")
     for name in ("without", "with"):
@@ -24,44 +48,69 @@ def experiments_table(experiments: Iterable[Json]) -> Table:
     for experiment in experiments:
         spec, arms = experiment["spec"], experiment["arms"]
         table.add_row(
-            experiment["id"],
+            f"{experiment['id']}\n  {moment(experiment['created_at'])}",
             experiment["status"],
-            f"{spec['activation']} {spec['learning_rate']} {spec['weight_scale']}",
+            f"{spec['activation']} {spec['learning_rate']} {spec['weight_scale']}\n{spec['dataset']}",
             *(accuracy_or_progress(arms[arm], spec["training_batches"]) for arm in ARMS),
         )
     return table
 
 
 def arms_table(experiment: Json) -> Table:
-    """Return both arms of one experiment side by side: how far they are, and what came out."""
-    table = Table(box=box.SIMPLE)
+    """Return both arms of one experiment side by side: how far they are, what came out, and what was published."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("")
     for arm in ARMS:
         table.add_column(arm, justify="right")
-    arms = [experiment["arms"][arm] for arm in ARMS]
-    total = experiment["spec"]["training_batches"]
+    spec, arms = experiment["spec"], [experiment["arms"][arm] for arm in ARMS]
     table.add_row("status", *(arm["status"] for arm in arms))
-    table.add_row("batches done", *(f"{arm['batches_done']:,} of {total:,}" for arm in arms))
+    table.add_row("batches done", *(f"{arm['batches_done']:,} of {spec['training_batches']:,}" for arm in arms))
     table.add_row("batches per second", *(whole(arm["batches_per_second"]) for arm in arms))
-    table.add_row("final validation accuracy", *(accuracy(arm["final_validation_accuracy"]) for arm in arms))
+    _add(table, "final validation accuracy", [published.validation(experiment, arm) for arm in ARMS])
+    table.add_row("90 % reached after", *(reached(arm["reached_90_percent_after"]) for arm in arms))
+    table.add_row("replicates that learned", *(learned(arm, spec["replicates"]) for arm in arms))
     for statistics in ("population", "batch"):
-        tests = [(arm["test"] or {}).get(statistics) or {} for arm in arms]
-        table.add_row(f"test accuracy, {statistics} statistics", *(accuracy(test.get("accuracy")) for test in tests))
-        singles = [(test.get("single_predictions") or {}).get("accuracy") for test in tests]
-        table.add_row("… one image at a time", *(accuracy(single) for single in singles))
+        tests = [published.test(experiment, arm, statistics) for arm in ARMS]
+        _add(table, f"test accuracy, {statistics} statistics", tests)
+        _add(
+            table, "… one image at a time", [published.single_predictions(experiment, arm, statistics) for arm in ARMS]
+        )
+        answers = [published.distinct_answers(experiment, arm, statistics)[0] for arm in ARMS]
+        table.add_row("… different answers", *map(whole, answers))
     table.add_row("diverged at batch", *(whole(arm["diverged_at"]) for arm in arms))
     return table
 
 
 def heading(experiment: Json) -> str:
-    """Return the experiment in words: its id, its status, its setting, its error if it has one."""
+    """Return the experiment in words: its id, its status, its setting, where it comes from, its error if it has one."""
     spec = experiment["spec"]
     lines = [
         f"{experiment['id']}  {experiment['status']}",
         f"{setting(spec)}, {spec['training_batches']:,} batches of {spec['batch_size']}, data set {spec['dataset']}, "
-        f"seed {spec['seed']}, replicates {spec['replicates']}",
+        f"seed {spec['seed']}, {one_or_more(spec['replicates'], 'replicate')}",
+        *origin(experiment),
     ]
     return "\n".join([*lines, *failure(experiment)])
+
+
+def origin(experiment: Json) -> Iterator[str]:
+    """Yield the preset with what was overridden, and the sweep, of an experiment that has them."""
+    if preset := experiment["preset"]:
+        overridden = f", but for {listed(preset['overridden'])}" if preset["overridden"] else ""
+        yield f"preset {preset['name']}{overridden}"
+    if sweep_id := experiment["sweep_id"]:
+        yield f"sweep {sweep_id}"
+
+
+def remarks(experiment: Json) -> Iterator[str]:
+    """Yield what does not fit a column for each arm: how far apart they are, and which replicates diverged."""
+    if comparison := experiment["comparison"]:
+        for name in ("final_validation_accuracy", "test_accuracy"):
+            yield f"Difference of the {name.replace('_', ' ')}, with − without: {with_interval(comparison[name])}"
+    for name in ARMS:
+        diverged = experiment["arms"][name]["diverged_replicates"]
+        if diverged and experiment["spec"]["replicates"] > 1:
+            yield f"Diverged replicates {name}: {listed(map(str, diverged))}"
 
 
 def failure(experiment: Json) -> list[str]:
@@ -75,20 +124,18 @@ def setting(spec: Json) -> str:
     return f"{spec['activation']}, learning rate {spec['learning_rate']}, weight scale {spec['weight_scale']}"
 
 
-def accuracy(spread: Json | None) -> str:
-    """Return the mean over the replicates, with the standard deviation if there are several."""
-    if spread is None:
-        return UNKNOWN
-    mean = f"{spread['mean']:.4f}"
-    return mean if len(spread["replicates"]) == 1 else f"{mean} ± {spread['std']:.4f}"
-
-
 def accuracy_or_progress(arm: Json, training_batches: int) -> str:
-    """Return the final validation accuracy, or while there is none, how much of the training is done."""
+    """Return the final validation accuracy in one or two lines, or while there is none, how much is done."""
     final = arm["final_validation_accuracy"]
-    return f"{arm['batches_done'] / training_batches:.0%}" if final is None else accuracy(final)
+    if final is None:
+        return f"{arm['batches_done'] / training_batches:.0%}"
+    return f"{mean(final)}\n{deviation(final)}".strip()
 
 
-def whole(number: float | None) -> str:
-    """Return a number without its fraction."""
-    return UNKNOWN if number is None else f"{number:,.0f}"
+def _add(table: Table, name: str, figures: Sequence[Figure]) -> None:
+    """Add a row of accuracies, and what is known of them below it."""
+    table.add_row(name, *(accuracy(figure.reproduced) for figure in figures))
+    if any(several(figure.reproduced) for figure in figures):
+        table.add_row("   lowest … highest", *(extent(figure.reproduced) for figure in figures))
+    if any(figure.published is not None for figure in figures):
+        table.add_row("   published by the lesson", *(four_places(figure.published) for figure in figures))

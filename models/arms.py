@@ -157,9 +157,10 @@ def return_orphans(session: Session) -> int:
 
 
 def queued(session: Session, limit: int) -> list[UUID]:
-    """Return the arms that have waited longest, those of a sweep in its order."""
-    waiting = select(Arm.id).join(Experiment, Experiment.id == Arm.experiment_id).where(Arm.status == Status.QUEUED)
-    return list(session.scalars(waiting.order_by(Arm.created_at, Experiment.position, Arm.id).limit(limit)))
+    """Return the arms that have waited longest."""
+    return list(
+        session.scalars(select(Arm.id).where(Arm.status == Status.QUEUED).order_by(Arm.created_at, Arm.id).limit(limit))
+    )
 
 
 def _change(session: Session, held: Claim, values: dict[str, Any]) -> bool:

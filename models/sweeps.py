@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from sqlalchemy import func, select, tuple_
@@ -39,7 +39,8 @@ class Summary:
 def create(
     session: Session, request: SweepRequest, specs: Sequence[tuple[ResolvedSpec, str]]
 ) -> tuple[UUID, list[UUID]]:
-    """Insert a sweep with its experiments, each a spec and its data set's SHA-256.
+    """Insert a sweep with its experiments, each a spec and its data set's SHA-256; they are created a microsecond apart,
+    so lists and queues keep their order.
 
     Return its id, and the arms whose bells are rung after the commit, in the sweep's order.
     """
@@ -48,7 +49,7 @@ def create(
     session.add(sweep)
     session.flush()
     created = [
-        experiments.queued(spec, dataset_sha256, now, sweep.id, position)
+        experiments.queued(spec, dataset_sha256, now + position * timedelta(microseconds=1), sweep.id, position)
         for position, (spec, dataset_sha256) in enumerate(specs)
     ]
     session.add_all(created)

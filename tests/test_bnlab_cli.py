@@ -2,132 +2,48 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from typer.testing import CliRunner
+from test_bnlab_fakes import (
+    FAST,
+    ID,
+    LESSON,
+    NETWORK,
+    PNG,
+    PREDICTION,
+    PRESETS,
+    SWEEP_ID,
+    WARNING,
+    Server,
+    arm,
+    bnlab,
+    experiment,
+    inference_preset,
+    of_preset,
+    running_server,
+)
 
-from bnlab import cli
 from bnlab.progress import note
 from bnlab.terminal_curve import round_steps
 
 ROOT = Path(__file__).parents[1]
-ID = "0c5d4f6e-8a1b-4c3d-9e2f-123456789abc"
-PNG = b"\x89PNG\r\n\x1a\n and so on"
-SPREAD = {"mean": 0.91, "min": 0.91, "max": 0.91, "std": 0.0, "replicates": [0.91]}
-
-
-def arm(status: str, batches_done: int) -> dict[str, Any]:
-    done = status == "succeeded"
-    test = {"accuracy": SPREAD, "single_predictions": {"count": 200, "accuracy": SPREAD, "distinct_answers": 10}}
-    return {
-        "status": status,
-        "batches_done": batches_done,
-        "batches_per_second": 500.0 if batches_done else None,
-        "final_validation_accuracy": SPREAD if done else None,
-        "test": {"population": test, "batch": None} if done else None,
-        "diverged_at": None,
-    }
-
-
-def experiment(status: str = "succeeded", batches_done: int = 2000, error: Any = None) -> dict[str, Any]:
-    return {
-        "id": ID,
-        "status": status,
-        "spec": {
-            "activation": "relu",
-            "learning_rate": 0.01,
-            "weight_scale": 0.05,
-            "batch_size": 60,
-            "training_batches": 2000,
-            "replicates": 1,
-            "seed": 7,
-            "dataset": "mnist",
-        },
-        "progress": {"batches_done": 2 * batches_done, "batches_total": 4000, "fraction": batches_done / 2000},
-        "arms": {name: arm(status, batches_done) for name in ("without_batch_norm", "with_batch_norm")},
-        "error": error,
-    }
-
 
 POINTS = {"steps": [0, 50], "mean": [0.1, 0.9], "min": [], "max": [], "std": [], "replicates": []}
 CURVE = {"experiment_id": ID, "arms": {"without_batch_norm": POINTS, "with_batch_norm": POINTS}}
-PREDICTION = {
-    "digit": 2,
-    "probabilities": [0.0, 0.0, 0.875, 0.125, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
-    "experiment": ID,
-    "arm": "with_batch_norm",
-    "replicate": 0,
-    "statistics": "population",
-}
-
-
-class Server(ThreadingHTTPServer):
-    """A server that answers each path with what was put there, in turn, and keeps what came."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}"
-        self.answers: dict[str, list[tuple[int, Any]]] = {}
-        self.requests: list[tuple[str, str, bytes]] = []
-
-    def answer(self, path: str, *bodies: Any, status: int = 200) -> None:
-        self.answers[path] = [(status, body) for body in bodies]
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-        self.server.requests.append((self.command, self.path, body))
-        answers = self.server.answers[urlsplit(self.path).path]
-        status, answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_POST = do_GET
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Keep quiet."""
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with running_server() as server:
         yield server
-        server.shutdown()
-        thread.join()
-
-
-class Result:
-    """How a command ended and what it said."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-def bnlab(server: Server | str, *arguments: object) -> Result:
-    url = server if isinstance(server, str) else server.url
-    result = CliRunner(env={"COLUMNS": "80"}).invoke(cli.app, ["--url", url, *map(str, arguments)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return Result(result.exit_code, result.stdout, result.stderr)
 
 
 # submit
@@ -265,6 +181,18 @@ def test_list_shows_whole_ids_and_says_when_there_are_more(server: Server) -> No
     assert "--limit" in result.err
 
 
+def test_list_says_when_and_on_which_data_and_fits_80_columns(server: Server) -> None:
+    spec = {**experiment()["spec"], "activation": "sigmoid", "dataset": "mnist-5k"}
+    many = experiment(spec=spec, accuracies=((0.8, 0.9), (0.95, 0.96)))
+    server.answer("/experiments", {"experiments": [many], "next_cursor": None})
+    out = bnlab(server, "list").out
+    assert "2026-11-23 02:34 UTC" in out
+    assert "mnist-5k" in out
+    assert "±0.0707" in out
+    assert ID in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
 def test_an_empty_list_is_said_in_words(server: Server) -> None:
     server.answer("/experiments", {"experiments": [], "next_cursor": None})
     assert bnlab(server, "list").out == "There are no experiments yet.\n"
@@ -277,6 +205,74 @@ def test_show_has_both_arms_and_both_kinds_of_statistics(server: Server) -> None
     assert "relu, learning rate 0.01, weight scale 0.05, 2,000 batches of 60, data set mnist, seed 7" in out
     assert "test accuracy, population statistics" in out
     assert "test accuracy, batch statistics" in out
+
+
+def rows(out: str) -> dict[str, list[str]]:
+    """Return the cells of a table by the name of their row; of rows with the same name, the last."""
+    lines = (re.split(r"\s{2,}", line.strip()) for line in out.splitlines())
+    return {name: cells for name, *cells in lines}
+
+
+def test_show_of_several_replicates_has_mean_spread_and_the_interval_of_the_difference(server: Server) -> None:
+    server.answer(f"/experiments/{ID}", experiment(accuracies=((0.8, 0.1), (0.95, 0.97))))
+    out = bnlab(server, "show", ID).out
+    assert "2 replicates" in out
+    table = rows(out)
+    assert table["final validation accuracy"] == ["0.4500 ± 0.4950", "0.9600 ± 0.0141"]
+    assert table["lowest … highest"] == ["0.1000 … 0.8000", "0.9500 … 0.9700"]
+    assert table["replicates that learned"] == ["1 of 2", "2 of 2"]
+    assert table["90 % reached after"] == ["700 … 800 batches", "700 … 800 batches"]
+    assert "with − without: +0.5100 (95 % interval +0.1400 … +0.8800)" in out
+
+
+def test_show_of_one_replicate_claims_no_spread(server: Server) -> None:
+    server.answer(f"/experiments/{ID}", experiment())
+    out = bnlab(server, "show", ID).out
+    assert "lowest" not in out
+    assert "±" not in out
+    assert "interval" not in out
+
+
+def test_show_has_the_published_figures_beside_the_reproduced_ones(server: Server) -> None:
+    server.answer(f"/experiments/{ID}", of_preset(LESSON[0]))
+    out = bnlab(server, "show", ID).out
+    assert f"preset {FAST}\n" in out
+    assert "0.8286" in out
+    assert "0.9578" in out
+
+
+def test_show_has_an_inference_runs_published_figures_below_its_own_statistics(server: Server) -> None:
+    server.answer(f"/experiments/{ID}", of_preset(inference_preset("batch", 0.9503, 0.05, 1)))
+    lines = bnlab(server, "show", ID).out.splitlines()
+    batch = next(number for number, line in enumerate(lines) if "test accuracy, batch statistics" in line)
+    assert "0.9503" in lines[batch + 1]
+    assert "0.0500" in lines[batch + 3]
+
+
+def test_show_says_what_was_overridden_and_then_compares_nothing(server: Server) -> None:
+    changed = of_preset(LESSON[0], overridden=["learning_rate", "batch_norm.momentum"], sweep_id=SWEEP_ID)
+    server.answer(f"/experiments/{ID}", changed)
+    out = bnlab(server, "show", ID).out
+    assert f"preset {FAST}, but for learning_rate, batch_norm.momentum\n" in out
+    assert f"sweep {SWEEP_ID}" in out
+    assert "published" not in out
+
+
+def test_show_prints_warnings_and_diverged_replicates(server: Server) -> None:
+    one = experiment(accuracies=((0.1, 0.1), (0.9, 0.9)), warnings=[WARNING])
+    one["arms"]["without_batch_norm"] |= {"diverged_at": 12, "diverged_replicates": [1]}
+    server.answer(f"/experiments/{ID}", one)
+    out = bnlab(server, "show", ID).out
+    assert f"Warning: {WARNING['message']}" in out
+    assert "Diverged replicates without_batch_norm: 1" in out
+
+
+def test_an_accuracy_never_reached_is_said(server: Server) -> None:
+    one = experiment(accuracies=((0.1, 0.8), (0.95, 0.97)))
+    one["arms"]["without_batch_norm"]["reached_90_percent_after"] = [None, None]
+    one["arms"]["with_batch_norm"]["reached_90_percent_after"] = [1200, None]
+    server.answer(f"/experiments/{ID}", one)
+    assert rows(bnlab(server, "show", ID).out)["90 % reached after"] == ["never", "1,200 batches (1 of 2)"]
 
 
 @pytest.mark.parametrize("command", [["list"], ["show", ID], ["submit"]])
@@ -346,8 +342,59 @@ def test_predict_sends_the_picture_and_says_whose_answer_it_is(server: Server, t
     assert json.loads(bnlab(server, "predict", tmp_path / "two.png", "--json").out) == PREDICTION
 
 
+def test_predict_keeps_warnings_apart_from_the_answer(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "two.png").write_bytes(PNG)
+    server.answer("/predict", {**PREDICTION, "warnings": [WARNING]})
+    result = bnlab(server, "predict", tmp_path / "two.png")
+    assert result.out.count("\n") == 1
+    assert result.err == f"Warning: {WARNING['message']}\n"
+
+
 def test_a_picture_that_is_not_there_is_a_wrong_command_line(server: Server, tmp_path: Path) -> None:
     assert bnlab(server, "predict", tmp_path / "none.png").code == 2
+
+
+# presets, network
+
+
+def test_presets_say_what_each_shows_and_what_was_published_in_80_columns(server: Server) -> None:
+    long = {**LESSON[0], "name": "inference-with-population-statistics", "shows": "A sentence of many words. " * 5}
+    server.answer("/presets", {"presets": [*PRESETS["presets"], long]})
+    out = bnlab(server, "presets").out
+    assert max(map(len, out.splitlines())) <= 80
+    names = [line.split()[0] for line in out.splitlines() if line.startswith(tuple(p["name"] for p in LESSON))]
+    assert names == [*(preset["name"] for preset in LESSON), long["name"]]
+    fast = next(line for line in out.splitlines() if line.startswith(FAST))
+    assert fast.split()[-2:] == ["0.8286", "0.9578"]
+    depth = next(line for line in out.splitlines() if line.startswith("depth-3"))
+    assert depth.split()[-2:] == ["–", "–"]
+    assert json.loads(bnlab(server, "presets", "--json").out)["presets"][-1] == long
+
+
+def test_network_sums_up_each_layer(server: Server) -> None:
+    server.answer(f"/experiments/{ID}/networks/with_batch_norm", NETWORK)
+    out = bnlab(server, "network", ID, "with_batch_norm", "--replicate", 0).out
+    assert server.requests[0][1] == f"/experiments/{ID}/networks/with_batch_norm?replicate=0"
+    assert "46 trained parameters, 4 population statistics" in out
+    table = rows(out)
+    assert table["population mean"] == ["-2", "1", "4"]
+    assert table["population variance"] == ["0.5", "1", "1.5"]
+    assert table["gamma"] == ["1", "1.25", "1.5"]
+    assert table["hidden_1: 784 → 2"] == ["1,572 parameters"]
+    assert table["output: 2 → 10"] == ["30 parameters"]
+    assert f"Warning: {WARNING['message']}" in out
+    assert json.loads(bnlab(server, "network", ID, "with_batch_norm", "--json").out) == NETWORK
+
+
+def test_network_of_a_diverged_replicate_leaves_out_what_is_no_number(server: Server) -> None:
+    hidden, output = NETWORK["layers"]
+    arrays = {"gamma": [None, None], "beta": [None, 2.0], "population_mean": [0.0], "population_variance": [1.0]}
+    broken = {**NETWORK, "layers": [{**hidden, "batch_norm": arrays}, output], "diverged_at": 1200}
+    server.answer(f"/experiments/{ID}/networks/with_batch_norm", broken)
+    out = bnlab(server, "network", ID, "with_batch_norm").out
+    assert "diverged at batch 1,200" in out
+    assert rows(out)["gamma"] == ["–", "–", "–"]
+    assert rows(out)["beta"] == ["2", "2", "2"]
 
 
 # everywhere

@@ -41,6 +41,13 @@ class Image:
         return ROWS
 
 
+class Images:
+    """Two images as one array of three dimensions."""
+
+    def tolist(self) -> list[list[list[float]]]:
+        return [ROWS, ROWS]
+
+
 def answer(body: Any, status: int = 200) -> httpx.Response:
     return httpx.Response(status, json=body)
 
@@ -80,6 +87,16 @@ def test_submit_sends_only_the_fields_that_were_given() -> None:
         (lambda c: c.curve_csv("e1"), "GET", "/experiments/e1/curve?format=csv"),
         (lambda c: c.curve_picture("e1", "svg"), "GET", "/experiments/e1/curve?format=svg"),
         (lambda c: c.cancel("e1"), "POST", "/experiments/e1/cancel"),
+        (lambda c: c.network("e1", "with_batch_norm"), "GET", "/experiments/e1/networks/with_batch_norm"),
+        (lambda c: c.network("e1", "a/b", 2), "GET", "/experiments/e1/networks/a%2Fb?replicate=2"),
+        (lambda c: c.presets(), "GET", "/presets"),
+        (lambda c: c.sweep("s1"), "GET", "/sweeps/s1?format=json"),
+        (lambda c: c.sweeps(), "GET", "/sweeps?limit=20"),
+        (lambda c: c.sweeps(5, "x"), "GET", "/sweeps?limit=5&cursor=x"),
+        (lambda c: c.sweep_csv("s1"), "GET", "/sweeps/s1?format=csv"),
+        (lambda c: c.sweep_curves("s1"), "GET", "/sweeps/s1/curves?format=png&first=0&count=24"),
+        (lambda c: c.sweep_curves("s1", "svg", 3, 9), "GET", "/sweeps/s1/curves?format=svg&first=3&count=9"),
+        (lambda c: c.cancel_sweep("s1"), "POST", "/sweeps/s1/cancel"),
         (lambda c: c.digits(3), "GET", "/digits?count=3"),
         (lambda c: c.health(), "GET", "/health/ready"),
     ],
@@ -111,6 +128,18 @@ def test_all_experiments_follow_the_cursor_to_the_last_page() -> None:
     ]
 
 
+def test_a_sweep_is_sent_with_only_what_was_given() -> None:
+    server = Recorder(answer({"id": "s1"}, 202))
+    with server.client() as client:
+        client.submit_sweep({"seed": 1}, {"learning_rate": [0.01, 1]}, "lesson")
+        client.submit_sweep(presets=["a", "b"])
+    assert {(request.method, request.url.path) for request in server.requests} == {("POST", "/sweeps")}
+    assert [sent(request) for request in server.requests] == [
+        {"base": {"seed": 1}, "grid": {"learning_rate": [0.01, 1]}, "presets": "lesson"},
+        {"presets": ["a", "b"]},
+    ]
+
+
 def test_the_curve_comes_as_text_and_as_a_picture() -> None:
     server = Recorder(httpx.Response(200, text="arm,step\n"), httpx.Response(200, content=PNG))
     with server.client() as client:
@@ -126,6 +155,16 @@ def test_numbers_are_predicted_as_json(image: Any) -> None:
     body = sent(server.requests[0])
     assert sum(len(row) if isinstance(row, list) else 1 for row in body.pop("image")) == 784
     assert body == {"experiment": "e1", "statistics": "batch"}
+
+
+@pytest.mark.parametrize("images", [[ROWS, ROWS], [[0.0] * 784] * 2, [Image(), Image()], Images(), (ROWS, Image())])
+def test_several_images_are_predicted_in_one_request(images: Any) -> None:
+    server = Recorder(answer({"predictions": []}))
+    with server.client() as client:
+        client.predict_many(images, experiment="e1", arm="with_batch_norm", replicate=1, statistics="batch")
+    body = sent(server.requests[0])
+    assert len(body.pop("images")) == 2
+    assert body == {"experiment": "e1", "arm": "with_batch_norm", "replicate": 1, "statistics": "batch"}
 
 
 @pytest.mark.parametrize(
@@ -215,9 +254,23 @@ def test_wait_returns_the_ended_experiment_and_tells_each_change_once() -> None:
     assert seen == ["queued", "running", "failed"]
 
 
+def test_a_sweep_is_waited_for_as_an_experiment_is() -> None:
+    away = httpx.ConnectError("refused")
+    server = Recorder(with_status("queued"), with_status("running"), away, with_status("failed"))
+    seen: list[str] = []
+    with server.client() as client:
+        ended = client.wait_for_sweep("s1", poll_interval_s=0, on_change=lambda sweep: seen.append(sweep["status"]))
+    assert ended["status"] == "failed"
+    assert seen == ["queued", "running", "failed"]
+    assert {request.url.path for request in server.requests} == {"/sweeps/s1"}
+
+
 def test_wait_gives_up_after_its_time() -> None:
-    with Recorder(with_status("running")).client() as client, pytest.raises(WaitedTooLong, match="still running"):
-        client.wait("e1", poll_interval_s=0, timeout_s=0)
+    with Recorder(with_status("running")).client() as client:
+        with pytest.raises(WaitedTooLong, match="The experiment e1 is still running"):
+            client.wait("e1", poll_interval_s=0, timeout_s=0)
+        with pytest.raises(WaitedTooLong, match="The sweep e1 is still running"):
+            client.wait_for_sweep("e1", poll_interval_s=0, timeout_s=0)
 
 
 def test_wait_outlasts_a_server_that_restarts() -> None:

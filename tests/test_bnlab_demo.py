@@ -8,11 +8,12 @@ from typing import Any
 import httpx
 import pytest
 from rich.console import Console
+from test_bnlab_fakes import LESSON, of_preset
 
 from bnlab.client import Client
-from bnlab.demo import tell
+from bnlab.demo import PRESET, tell
 
-SPREAD = {"mean": 0.9561, "min": 0.9561, "max": 0.9561, "std": 0.0, "replicates": [0.9561]}
+ACCURACIES = ((0.8301,), (0.9561,))
 
 
 class Lesson:
@@ -35,23 +36,9 @@ class Lesson:
         return self.prediction(json.loads(request.content)) if path == "/predict" else self.experiment()
 
     def experiment(self) -> httpx.Response:
-        arm = {
-            "status": self.status,
-            "batches_done": 2000,
-            "batches_per_second": 3000.0,
-            "final_validation_accuracy": SPREAD,
-        }
-        failed = {"arm": "with_batch_norm", "code": "broken", "message": "The workshop burnt down."}
-        return httpx.Response(
-            200,
-            json={
-                "id": "e1",
-                "status": self.status,
-                "spec": {**self.spec, "batch_size": 60, "seed": 7, "dataset": self.dataset},
-                "arms": {"without_batch_norm": arm, "with_batch_norm": arm},
-                "error": failed if self.status == "failed" else None,
-            },
-        )
+        error = {"arm": "with_batch_norm", "code": "broken", "message": "The workshop burnt down."}
+        one = of_preset(LESSON[0], dataset=self.dataset, status=self.status, accuracies=ACCURACIES)
+        return httpx.Response(200, json={**one, "id": "e1", "error": error if self.status == "failed" else None})
 
     def curve(self) -> httpx.Response:
         points = {"steps": [0, 50], "mean": [0.1, 0.9561]}
@@ -74,9 +61,10 @@ def told(lesson: Lesson, picture: Path) -> tuple[int, str]:
 def test_the_demo_compares_with_the_lesson_on_the_full_data_set(tmp_path: Path) -> None:
     code, out = told(lesson := Lesson("mnist"), tmp_path / "curve.png")
     assert code == 0
-    assert (lesson.spec["training_batches"], lesson.spec["batches_per_sample"]) == (2000, 50)
+    assert lesson.spec == {"preset": PRESET}
     assert "0.8286" in out
     assert "0.9578" in out
+    assert "0.8301" in out
     assert "0.9561" in out
 
 

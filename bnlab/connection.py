@@ -1,0 +1,108 @@
+"""How the client speaks HTTP: what is sent, what comes back, and which error each failure is."""
+
+import json
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from bnlab.errors import ApiProblem, NotAnAddress, NotJson, ServerUnreachable, UnexpectedAnswer
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+#: Never through a proxy that the environment names for the world outside.
+THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
+
+#: What a server answers that restarts or is busy.
+PASSING_STATUSES = frozenset({429, 502, 503, 504})
+
+Json = dict[str, Any]
+
+
+class Connection:
+    """A connection to one server.
+
+    Every method raises ApiProblem when the server says no and ServerUnreachable when none answers.
+    """
+
+    def __init__(
+        self, base_url: str = DEFAULT_URL, timeout_s: float = 30.0, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        address = _address(self.base_url)
+        self._http = httpx.Client(
+            base_url=address, timeout=timeout_s, transport=transport, trust_env=address.host not in THIS_MACHINE
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def _json(self, method: str, path: str, *, body: Json | None = None, **request: Any) -> Json:
+        if body is not None:
+            request["content"] = _as_json(body)
+            request["headers"] = {"Content-Type": "application/json", **request.get("headers", {})}
+        answer = _object_in(self._send(method, path, **request))
+        if answer is None:
+            raise UnexpectedAnswer(url=self.base_url, reason=f"{method} {path} gave no JSON object")
+        return answer
+
+    def _send(
+        self, method: str, path: str, *, params: Mapping[str, Any] | None = None, **request: Any
+    ) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, params=given(**(params or {})), **request)
+        except httpx.RequestError as error:
+            raise ServerUnreachable(url=self.base_url, reason=_reason(error)) from error
+        if response.is_success:
+            return response
+        raise ApiProblem(response.status_code, {"title": response.reason_phrase, **(_object_in(response) or {})})
+
+
+def given(**values: Any) -> Json:
+    """Return what was given; the server has the defaults of the rest."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def passes(error: ServerUnreachable | ApiProblem) -> bool:
+    """Say whether the same request may succeed in a while."""
+    return isinstance(error, ServerUnreachable) or error.status in PASSING_STATUSES
+
+
+def _address(url: str) -> httpx.URL:
+    try:
+        address = httpx.URL(url)
+        address.host.encode("idna")  # the resolver's own check, which comes too late and as another error
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise NotAnAddress(url=url) from error
+    if address.scheme not in ("http", "https") or not address.host:
+        raise NotAnAddress(url=url)
+    return address
+
+
+def _as_json(body: Json) -> bytes:
+    try:
+        return json.dumps(body, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:  # an object without a form in JSON; NaN or an infinity
+        raise NotJson(reason=error) from error
+
+
+def _object_in(response: httpx.Response) -> Json | None:
+    try:
+        content = response.json()
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _reason(error: httpx.RequestError) -> str:
+    return "no answer in time" if isinstance(error, httpx.TimeoutException) else str(error) or type(error).__name__
