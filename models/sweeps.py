@@ -39,8 +39,8 @@ class Summary:
 def create(
     session: Session, request: SweepRequest, specs: Sequence[tuple[ResolvedSpec, str]]
 ) -> tuple[UUID, list[UUID]]:
-    """Insert a sweep with its experiments, each a spec and its data set's SHA-256; they are created a microsecond apart,
-    so lists and queues keep their order.
+    """Insert a sweep with its experiments, each a spec and its data set's SHA-256; they are created a
+    microsecond apart, so lists and queues keep their order.
 
     Return its id, and the arms whose bells are rung after the commit, in the sweep's order.
     """
