@@ -44,7 +44,8 @@ def measure(threads: int) -> None:
 
     prepare_tensorflow(threads)
     from models import datasets
-    from worker.training import ResidentData, train
+    from worker.resident import ResidentData
+    from worker.training import train
 
     settings = Settings()
     data = ResidentData(datasets.load(settings.dataset, settings.data_dir))

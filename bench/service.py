@@ -24,7 +24,8 @@ from bench.training import spec
 from models import datasets
 from models.settings import Settings
 from models.spec import ArmName
-from worker.training import ResidentData, train
+from worker.resident import ResidentData
+from worker.training import train
 settings = Settings()
 data = ResidentData(datasets.load(settings.dataset, settings.data_dir))
 for arm in ArmName:

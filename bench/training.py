@@ -26,7 +26,8 @@ def main() -> None:
     from worker.tensorflow_setup import prepare_tensorflow
 
     prepare_tensorflow(1)
-    from worker.training import ResidentData, train
+    from worker.resident import ResidentData
+    from worker.training import train
 
     settings = Settings()
     data = ResidentData(datasets.load(settings.dataset, settings.data_dir))

@@ -15,7 +15,8 @@ prepare_tensorflow(1)
 import tensorflow as tf  # noqa: E402  (after its threads are set)
 
 from worker import dense  # noqa: E402
-from worker.training import ResidentData, train  # noqa: E402
+from worker.resident import ResidentData  # noqa: E402
+from worker.training import train  # noqa: E402
 
 PUBLISHED = {ArmName.WITHOUT_BATCH_NORM: 0.8286, ArmName.WITH_BATCH_NORM: 0.9578}
 SEEDS = (1, 2, 3, 4, 5)

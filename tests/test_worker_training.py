@@ -17,7 +17,8 @@ from worker.tensorflow_setup import prepare_tensorflow
 prepare_tensorflow(1)
 
 from worker import training  # noqa: E402  (after TensorFlow's threads are set)
-from worker.training import Progress, ResidentData, Trained, train  # noqa: E402
+from worker.resident import ResidentData  # noqa: E402
+from worker.training import Progress, Trained, train  # noqa: E402
 
 
 @pytest.fixture(scope="module")

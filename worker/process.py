@@ -20,7 +20,7 @@ from models.settings import Settings
 from models.spec import DatasetName
 
 if TYPE_CHECKING:
-    from worker.training import ResidentData
+    from worker.resident import ResidentData
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def dataset(name: DatasetName) -> Dataset:
 @cache
 def resident_data(name: DatasetName) -> "ResidentData":
     """Return a data set on the device. Raises DatasetUnavailable."""
-    from worker.training import ResidentData  # TensorFlow: after the fork, never at import
+    from worker.resident import ResidentData  # TensorFlow: after the fork, never at import
 
     return ResidentData(dataset(name))
 

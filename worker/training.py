@@ -19,12 +19,12 @@ import numpy as np
 import tensorflow as tf
 
 from models.arms import Sample
-from models.datasets import Dataset
 from models.dense import Arrays, starting_arrays, weights_sha256
 from models.spec import ArmName, ResolvedSpec
 from models.streams import batch_indices
 from worker import dense
 from worker.dense import Tensors
+from worker.resident import ResidentData, with_all_pixels, with_inked_pixels
 
 #: The most batches, and the most images over all replicates of a program, of one chunk.
 CHUNK_BATCHES, CHUNK_IMAGES = 1_000, 4_000_000
@@ -65,20 +65,6 @@ class State:
     parameters: Tensors
     population: Tensors
     diverged_at: tf.Tensor  # [R], −1 while the loss is finite
-
-
-class ResidentData:
-    """A data set on the device: images as the bytes they are, labels as the gather wants them."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.validation_total = len(dataset.validation_labels)
-        self.train_total = len(dataset.train_labels)
-        self.tensors = (
-            tf.constant(dataset.train_images),  # [n, 784] uint8
-            tf.constant(dataset.train_labels.astype(np.int32)),
-            tf.constant(dataset.validation_images),
-            tf.constant(dataset.validation_labels.astype(np.int32)),
-        )
 
 
 def train(spec: ResolvedSpec, arm: ArmName, data: ResidentData, side_by_side: int | None = None) -> Iterator[Progress]:
@@ -230,6 +216,8 @@ def _chunk(
     train_labels: tf.Tensor,
     validation_images: tf.Tensor,
     validation_labels: tf.Tensor,
+    inked: tf.Tensor,
+    places: tf.Tensor,
     indices: tf.Tensor,  # [most, R, B]
     done: tf.Tensor,
     count: tf.Tensor,
@@ -241,7 +229,7 @@ def _chunk(
     def one_batch(
         i: tf.Tensor, parameters: Tensors, population: Tensors, diverged_at: tf.Tensor
     ) -> tuple[tf.Tensor, Tensors, Tensors, tf.Tensor]:
-        images = pixels(tf.gather(train_images, indices[i]))  # [R, B, 784]
+        images = pixels(tf.gather(train_images, indices[i]))  # [R, B, inked]
         labels = tf.gather(train_labels, indices[i])  # [R, B]
         loss, gradients, population = _gradients(fields, arm, parameters, population, images, labels)
         moved = {name: value - learning_rate * gradients[name] for name, value in parameters.items()}
@@ -249,9 +237,12 @@ def _chunk(
         diverged_at = tf.where(first_bad, done + i, diverged_at)
         return i + 1, moved, population, diverged_at
 
-    _, parameters, population, diverged_at = tf.while_loop(
-        lambda i, *_: i < count, one_batch, (tf.constant(0), parameters, population, diverged_at)
+    _, moved, population, diverged_at = tf.while_loop(
+        lambda i, *_: i < count,
+        one_batch,
+        (tf.constant(0), with_inked_pixels(parameters, inked), population, diverged_at),
     )
+    parameters = with_all_pixels(moved, parameters, places)
 
     def count_correct() -> tf.Tensor:
         images = pixels(validation_images)[None]  # [1, V, 784]
