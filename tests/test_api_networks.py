@@ -1,0 +1,91 @@
+"""What is inside a trained network, over HTTP."""
+
+import numpy as np
+import pytest
+from builders import WITH, WITHOUT, problem, running, succeeded
+from fastapi.testclient import TestClient
+
+from models import dense
+from models.database import Database
+from models.spec import ArmName, Spec
+
+LESSON = Spec(training_batches=2_000, seed=1, dataset="mnist-5k")
+
+
+def test_the_lessons_networks_have_exactly_so_many_parameters(api: TestClient, database: Database) -> None:
+    experiment_id = succeeded(database, LESSON)
+    counts = {arm: api.get(f"/experiments/{experiment_id}/networks/{arm.value}").json() for arm in ArmName}
+    assert counts[WITHOUT]["parameters"] == {"trainable": 99_710, "population_statistics": 0}
+    assert counts[WITH]["parameters"] == {"trainable": 100_010, "population_statistics": 600}
+    layers = {layer["name"]: layer for layer in counts[WITH]["layers"]}
+    assert list(layers) == ["hidden_1", "hidden_2", "hidden_3", "output"]
+    assert layers["hidden_1"]["parameters"] == {"weights": 78_400, "gamma": 100, "beta": 100}
+    assert layers["output"]["parameters"] == {"weights": 1_000, "bias": 10}
+    assert (layers["hidden_2"]["inputs"], layers["hidden_2"]["units"]) == (100, 100)
+
+
+def test_each_layers_batch_normalization_is_shown_as_it_is_stored(api: TestClient, database: Database) -> None:
+    spec = Spec(hidden_layers=(8, 6), seed=1, training_batches=2_000)
+    arrays = dense.starting_arrays(spec.resolve("mnist-5k"), WITH, 0)
+    generator = np.random.default_rng(0)
+    kept = {name: generator.normal(size=array.shape).astype(np.float32) for name, array in arrays.items()}
+    experiment_id = succeeded(database, spec, arrays={WITH: kept})
+    for layer in api.get(f"/experiments/{experiment_id}/networks/with_batch_norm").json()["layers"]:
+        for what, numbers in (layer["batch_norm"] or {}).items():
+            np.testing.assert_array_equal(np.array(numbers, np.float32), kept[f"{layer['name']}/{what}"])
+    without = api.get(f"/experiments/{experiment_id}/networks/without_batch_norm").json()
+    assert [layer["batch_norm"] for layer in without["layers"]] == [None, None, None]
+
+
+def test_both_arms_name_the_same_starting_weights(api: TestClient, database: Database) -> None:
+    experiment_id = succeeded(database, LESSON)
+    found = [api.get(f"/experiments/{experiment_id}/networks/{arm.value}").json() for arm in ArmName]
+    assert found[0]["starting_weights_sha256"] == found[1]["starting_weights_sha256"]
+    assert found[0]["arrays_sha256"] != found[1]["arrays_sha256"]
+    experiment = api.get(f"/experiments/{experiment_id}").json()
+    for arm, network in zip(ArmName, found, strict=True):
+        assert experiment["arms"][arm.value]["starting_weights_sha256"] == [network["starting_weights_sha256"]]
+
+
+def test_a_network_that_diverged_can_be_looked_into_without_a_nan_in_the_answer(
+    api: TestClient, database: Database
+) -> None:
+    spec = Spec(hidden_layers=(8,), seed=1, training_batches=2_000)
+    arrays = {name: array * np.nan for name, array in dense.starting_arrays(spec.resolve("mnist-5k"), WITH, 0).items()}
+    experiment_id = succeeded(database, spec, arrays={WITH: arrays}, diverged_at={WITH: 7})
+    answer = api.get(f"/experiments/{experiment_id}/networks/with_batch_norm")
+    assert answer.status_code == 200
+    assert answer.json()["diverged_at"] == 7
+    assert answer.json()["layers"][0]["batch_norm"]["gamma"] == [None] * 8
+
+
+@pytest.mark.parametrize(
+    ("batch_norm", "batches", "codes"),
+    [
+        ({}, 2_000, []),
+        ({}, 100, ["population_statistics_not_converged"]),
+        ({"update_population_statistics": False}, 2_000, ["population_statistics_not_updated"]),
+    ],
+)
+def test_a_network_whose_population_cannot_be_right_says_so(
+    api: TestClient, database: Database, batch_norm: dict[str, object], batches: int, codes: list[str]
+) -> None:
+    spec = Spec.model_validate({"hidden_layers": (8,), "training_batches": batches, "batch_norm": batch_norm})
+    experiment_id = succeeded(database, spec)
+    for arm, expected in ((WITH, codes), (WITHOUT, [])):
+        warnings = api.get(f"/experiments/{experiment_id}/networks/{arm.value}").json()["warnings"]
+        assert [warning["code"] for warning in warnings] == expected
+    if "population_statistics_not_converged" in codes:
+        (warning,) = api.get(f"/experiments/{experiment_id}").json()["warnings"]
+        assert warning["share_of_start"] == pytest.approx(0.99**100)
+        assert "0.366" in warning["message"]
+
+
+def test_what_is_not_there_is_said(api: TestClient, database: Database) -> None:
+    experiment_id = running(database)
+    problem(
+        api.get(f"/experiments/{experiment_id}/networks/with_batch_norm"), 409, "not_trained_yet", ["arm", "arm_status"]
+    )
+    missing = api.get(f"/experiments/{experiment_id}/networks/with_batch_norm?replicate=1")
+    problem(missing, 404, "unknown_replicate", ["replicate", "replicates"])
+    problem(api.get(f"/experiments/{experiment_id}/networks/best"), 422)
