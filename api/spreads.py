@@ -21,10 +21,11 @@ class Spread(BaseModel):
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
         """Return the spread of at least one value."""
+        least, most = min(values), max(values)
         return cls(
-            mean=statistics.fmean(values),
-            min=min(values),
-            max=max(values),
+            mean=min(max(statistics.fmean(values), least), most),  # rounding may leave the range of equal values
+            min=least,
+            max=most,
             std=statistics.stdev(values) if len(values) > 1 else 0.0,
             replicates=list(values),
         )

@@ -29,7 +29,14 @@ def test_its_interval_is_that_of_students_paired_test(pairs: list[tuple[float, f
     assert found.low <= difference.mean <= found.high
     if difference.std > 1e-6:  # SciPy warns of less
         expected = stats.ttest_1samp(difference.replicates, 0).confidence_interval(0.95)
-        assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+        assert [found.low, found.high] == pytest.approx([expected.low, expected.high], abs=1e-9)
+
+
+@given(values=st.lists(st.floats(0, 1), min_size=1, max_size=64))
+def test_a_mean_lies_between_the_least_and_the_most(values: list[float]) -> None:
+    spread = Spread.of(values)
+    assert spread.min <= spread.mean <= spread.max
+    assert spread.replicates == values
 
 
 def test_replicates_that_all_agree_leave_no_width() -> None:
