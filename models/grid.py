@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from models.errors import FieldError, InvalidInput
 from models.presets import LESSON
-from models.spec import BatchNormSpec, Spec
+from models.spec import BatchNormSpec, Spec, out_of_bounds
 from models.validation import field_errors
 
 MAX_EXPERIMENTS = 1_000
@@ -41,6 +41,15 @@ class SweepRequest(BaseModel):
         None, description="Presets by name, or `lesson`: its 18 comparisons and its two inference runs."
     )
 
+    @field_validator("presets", mode="before")
+    @classmethod
+    def _check_presets(cls, presets: Any) -> Any:
+        """Refuse what is no way to name presets in one sentence, not in one for each way."""
+        by_name = isinstance(presets, list) and all(isinstance(name, str) for name in presets)
+        if by_name or presets in ("lesson", None):
+            return presets
+        raise out_of_bounds("presets", "'lesson', a list of presets by name, or null", presets)
+
     def axes(self) -> dict[str, list[Any]]:
         """Return the values of every field that varies, the slowest first."""
         presets = list(LESSON) if self.presets == "lesson" else self.presets
@@ -54,11 +63,12 @@ class SweepRequest(BaseModel):
     def specs(self) -> list[Spec]:
         """Return the spec of each combination. Raises InvalidInput, naming each wrong field once."""
         self._check_axes()
+        self._check_parts()
         specs: list[Spec] = []
         wrong: dict[tuple[str, str], FieldError] = {}
         for values in self.combinations():
             try:
-                specs.append(Spec.model_validate_json(json.dumps(self._laid_over_base(values)), strict=True))
+                specs.append(_spec(_laid_over(self.base, values)))
             except ValidationError as error:
                 for found in field_errors(error.errors(include_url=False)):
                     named = FieldError(self._origin(found.field, values), found.allowed, found.received)
@@ -90,14 +100,19 @@ class SweepRequest(BaseModel):
         if wrong:
             raise InvalidInput(wrong)
 
-    def _laid_over_base(self, values: Values) -> dict[str, Any]:
-        laid = dict(self.base)
-        for name, value in values.items():
-            field, _, part = name.partition(".")
-            whole = laid.get(field, {})
-            # a base that is no object is left to be refused
-            laid[field] = {**whole, part: value} if part and isinstance(whole, dict) else whole if part else value
-        return laid
+    def _check_parts(self) -> None:
+        """Hold the base, and every value of every axis, to what their fields allow by themselves.
+
+        So a thousand combinations are made of parts that are small and right; they can only break rules between fields.
+        """
+        wrong = [FieldError(f"base.{found.field}", found.allowed, found.received) for found in _wrong_fields(self.base)]
+        for name, values in self.axes().items():
+            for number, value in enumerate(values):
+                for found in _wrong_fields(_laid_over({}, {name: value})):
+                    place = f"{self._axis(name)}.{number}{found.field.removeprefix(name)}"
+                    wrong.append(FieldError(place, found.allowed, found.received))
+        if wrong:
+            raise InvalidInput(wrong)
 
     def _origin(self, field: str, values: Values) -> str:
         """Return where the value of a wrong field came from: an axis and its value's number, or the base."""
@@ -109,3 +124,25 @@ class SweepRequest(BaseModel):
 
     def _axis(self, name: str) -> str:
         return "presets" if name == PRESET and self.presets is not None else f"grid.{name}"
+
+
+def _laid_over(base: dict[str, Any], values: Values) -> dict[str, Any]:
+    """Return the part of a spec that a base and these values make."""
+    laid = dict(base)
+    for name, value in values.items():
+        field, _, part = name.partition(".")
+        laid[field] = {**laid.get(field, {}), part: value} if part else value
+    return laid
+
+
+def _spec(part: dict[str, Any]) -> Spec:
+    return Spec.model_validate_json(json.dumps(part), strict=True)
+
+
+def _wrong_fields(part: dict[str, Any]) -> list[FieldError]:
+    """Return what is wrong with fields of a spec by themselves; rules between fields, which need the whole, are not."""
+    try:
+        _spec(part)
+    except ValidationError as error:
+        return field_errors(detail for detail in error.errors(include_url=False) if detail["loc"])
+    return []

@@ -139,7 +139,7 @@ def _summaries(session: Session, sweep_ids: Sequence[UUID]) -> dict[UUID, Summar
         own = [row for row in rows if row.sweep_id == sweep_id]
         summaries[sweep_id] = Summary(
             counts={status: sum(row.experiments for row in own if row.status == status) for status in Status},
-            batches_done=sum(row.done for row in own),
+            batches_done=int(sum(row.done for row in own)),  # of big integers Postgres makes a decimal sum
             batches_total=sum(row.batches for row in own) * len(ArmName),
             started_at=min((row.started for row in own if row.started), default=None),
             last_finished_at=max((row.finished for row in own if row.finished), default=None),

@@ -19,8 +19,9 @@ from sqlalchemy import (
     Uuid,
     and_,
     case,
-    exists,
+    func,
     literal,
+    select,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
@@ -122,15 +123,18 @@ class Arm(Base):
 
 
 def _status_of_experiment(experiment_id: Mapped[UUID]) -> ColumnElement[Status]:
-    """Return the one rule that makes an experiment's status from those of its arms, as SQL."""
+    """Return the one rule that makes an experiment's status from those of its arms, as SQL.
+
+    One look at the arms, by their experiment alone: asked for by status too, SQLite would walk all arms that have it.
+    """
 
     def some_arm(*statuses: Status) -> ColumnElement[bool]:
-        return exists().where(Arm.experiment_id == experiment_id, Arm.status.in_(statuses)).correlate_except(Arm)
+        return func.count().filter(Arm.status.in_(statuses)) > 0
 
     def word(status: Status) -> ColumnElement[Status]:
         return literal(status, STATUS)
 
-    return case(
+    rule = case(
         (some_arm(Status.RUNNING), word(Status.RUNNING)),
         (and_(some_arm(Status.QUEUED), some_arm(*FINISHED)), word(Status.RUNNING)),
         (some_arm(Status.QUEUED), word(Status.QUEUED)),
@@ -138,6 +142,7 @@ def _status_of_experiment(experiment_id: Mapped[UUID]) -> ColumnElement[Status]:
         (some_arm(Status.CANCELLED), word(Status.CANCELLED)),
         else_=word(Status.SUCCEEDED),
     )
+    return select(rule).where(Arm.experiment_id == experiment_id).correlate_except(Arm).scalar_subquery()
 
 
 class Sweep(Base):
@@ -189,9 +194,9 @@ class Network(Base):
 
     arm_id: Mapped[UUID] = mapped_column(ForeignKey("arms.id", ondelete="CASCADE"), primary_key=True)
     replicate: Mapped[int] = mapped_column(primary_key=True)
-    arrays: Mapped[bytes] = mapped_column(deferred=True)
     arrays_sha256: Mapped[str] = mapped_column(String(64))
     starting_weights_sha256: Mapped[str | None] = mapped_column(String(64))  # None: trained before it was recorded
     reached_90_percent_after: Mapped[int | None]  # batches, by the evaluated ones
     diverged_at: Mapped[int | None]  # first batch whose loss was not a finite number
     result: Mapped[dict[str, Any]]  # models.results.NetworkResult as JSON
+    arrays: Mapped[bytes] = mapped_column(deferred=True)  # the last: SQLite reads them to come to what is behind them

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from builders import WITHOUT, cancelled, failed, fields, problem, running, strict_json, submitted, succeeded
+from builders import WITH, WITHOUT, cancelled, failed, fields, problem, running, strict_json, submitted, succeeded
 from conftest import TINY_SPEC
 from fastapi.testclient import TestClient
 from httpx2 import Response
@@ -17,12 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from api.answers import ArmCurve, ArmCurves, CurveAnswer, Spread
+from api.answers import ArmCurve, ArmCurves, CurveAnswer
 from api.pictures import draw_curve
+from api.spreads import Spread
 from models.arms import Sample
 from models.database import Database
 from models.spec import ArmName
 
+THREE = TINY_SPEC.model_copy(update={"replicates": 3})
+BAND = np.array([214, 205, 194])  # a fifth of the orange on a fifth of the blue on white
 STEPS = [0, 5, 10, 15]
 ACCURACIES = [0.1, 0.12, 0.14, 0.16]
 MEDIA_TYPES = {
@@ -105,6 +108,73 @@ def test_csv_has_a_row_for_each_arm_step_and_replicate(api: TestClient, database
     ]
     for row, accuracy in zip(rows, ACCURACIES * 2, strict=True):
         assert int(row["correct"]) / int(row["total"]) == float(row["validation_accuracy"]) == accuracy
+
+
+def test_every_replicate_is_in_the_curve_and_in_the_csv(api: TestClient, database: Database) -> None:
+    experiment_id = succeeded(database, THREE)
+    first = [correct / 500 for correct in (50, 60, 70, 80)]
+    second, third = ([accuracy + r / 500 for accuracy in first] for r in (1, 2))
+    for arm in curve(api, experiment_id).json()["arms"].values():
+        assert arm["steps"] == STEPS
+        assert arm["replicates"] == [pytest.approx(each) for each in (first, second, third)]
+        assert [arm[what] for what in ("min", "mean", "max")] == [
+            pytest.approx(each) for each in (first, second, third)
+        ]
+        assert arm["std"] == pytest.approx([1 / 500] * 4)
+    rows = list(csv.DictReader(io.StringIO(curve(api, experiment_id, format="csv").text)))
+    assert [(row["arm"], int(row["step"]), int(row["replicate"]), int(row["correct"])) for row in rows] == [
+        (arm.value, step, replicate, 50 + 10 * i + replicate)
+        for arm in ArmName
+        for i, step in enumerate(STEPS)
+        for replicate in range(3)
+    ]
+
+
+def test_before_the_first_point_each_replicate_has_an_empty_line(api: TestClient, database: Database) -> None:
+    for arm in curve(api, submitted(database, THREE)).json()["arms"].values():
+        assert arm["replicates"] == [[], [], []]
+
+
+def words(api: TestClient, experiment_id: UUID) -> list[str]:
+    """Return every text of the picture."""
+    svg = ElementTree.fromstring(curve(api, experiment_id, format="svg").text)
+    return ["".join(text.itertext()).strip() for text in svg.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_the_caption_says_how_far_the_arms_are_apart(api: TestClient, database: Database) -> None:
+    def caption(experiment_id: UUID) -> list[str]:
+        return [word for word in words(api, experiment_id) if word.startswith("At the end")]
+
+    several = succeeded(database, THREE, correct={WITHOUT: [300, 310, 320], WITH: [400, 420, 440]})
+    # 0.2, 0.22, 0.24: 0.22 ± 4.302653 · 0.02 / √3
+    assert caption(several) == [
+        "At the end, with minus without batch norm: +0.2200 (95 % confidence: +0.1703 to +0.2697)"
+    ]
+    assert any("3 replicates" in word and "band" in word for word in words(api, several))
+    one = succeeded(database, correct={WITHOUT: [400], WITH: [350]})
+    assert caption(one) == ["At the end, with minus without batch norm: -0.1000"]  # of one replicate no interval
+    assert "replicates" not in " ".join(words(api, one))
+    for unfinished in (submitted(database), running(database), failed(database)):
+        assert caption(unfinished) == []
+
+
+@pytest.mark.parametrize("format", ["png", "svg"])
+def test_a_band_is_seen_where_replicates_differ(api: TestClient, database: Database, format: str) -> None:
+    spec = TINY_SPEC.model_copy(update={"training_batches": 200})
+    alone, several = (
+        curve(api, succeeded(database, spec.model_copy(update={"replicates": replicates})), format=format).content
+        for replicates in (1, 20)
+    )
+    assert alone != several
+    if format == "svg":
+        assert (b"FillBetween" in alone, b"FillBetween" in several) == (False, True)
+        return
+    found = []
+    for content in (alone, several):
+        with Image.open(io.BytesIO(content)) as picture:
+            pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3).astype(int)
+        found.append(int((np.abs(pixels - BAND).max(axis=1) < 12).sum()))
+    assert found[0] * 10 < found[1]
 
 
 def test_the_picture_is_the_lessons(api: TestClient, database: Database) -> None:
@@ -249,7 +319,7 @@ def test_each_replicate_has_its_own_line_and_a_band_is_drawn_around_them() -> No
             metric="validation_accuracy",
             arms=ArmCurves(without_batch_norm=one, with_batch_norm=one),
         )
-        return draw_curve(answer, TINY_SPEC.resolve("mnist-5k"), "svg").decode()
+        return draw_curve(answer, TINY_SPEC.resolve("mnist-5k"), None, "svg").decode()
 
     band = "FillBetweenPolyCollection"
     assert band in drawn(arm)

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,19 +30,26 @@ ROUTES = [
     ("GET", f"/experiments/{UNKNOWN}", {"GET"}),
     ("GET", f"/experiments/{UNKNOWN}/curve", {"GET"}),
     ("POST", f"/experiments/{UNKNOWN}/cancel", {"POST"}),
+    ("GET", f"/experiments/{UNKNOWN}/networks/with_batch_norm", {"GET"}),
+    ("POST", "/sweeps", {"GET", "POST"}),
+    ("GET", "/sweeps", {"GET", "POST"}),
+    ("GET", f"/sweeps/{UNKNOWN}", {"GET"}),
+    ("GET", f"/sweeps/{UNKNOWN}/curves", {"GET"}),
+    ("POST", f"/sweeps/{UNKNOWN}/cancel", {"POST"}),
+    ("GET", "/presets", {"GET"}),
     ("POST", "/predict", {"POST"}),
     ("GET", "/digits", {"GET"}),
     ("GET", "/health/live", {"GET"}),
     ("GET", "/health/ready", {"GET"}),
 ]
 PATHS = {path: methods for _, path, methods in ROUTES}
-WITH_BODY = ["/experiments", "/predict"]
-LIMIT = 1_048_576
+#: Where a body can be sent, and how large it may be.
+WITH_BODY = {"/experiments": 1_048_576, "/sweeps": 1_048_576, "/predict": 16_777_216}
 
 
 def test_the_routes_above_are_all_there_are(door: TestClient) -> None:
     documented = {
-        (method.upper(), path.replace("{experiment_id}", str(UNKNOWN)))
+        (method.upper(), re.sub(r"{\w+_id}", str(UNKNOWN), path).replace("{arm}", "with_batch_norm"))
         for path, operations in door.get("/openapi.json").json()["paths"].items()
         for method in operations
     }
@@ -86,21 +94,23 @@ def test_the_first_page_leads_to_the_documents(door: TestClient) -> None:
 
 @pytest.mark.parametrize("path", WITH_BODY)
 def test_a_body_over_the_limit_is_refused_declared_or_in_pieces(door: TestClient, path: str) -> None:
-    def pieces() -> Iterator[bytes]:
-        for _ in range(LIMIT // 1_000 + 1):
-            yield b" " * 1_000
+    limit = WITH_BODY[path]
 
-    whole = door.post(path, content=b" " * (LIMIT + 1), headers=JSON)
+    def pieces() -> Iterator[bytes]:
+        for _ in range(limit // 10_000 + 1):
+            yield b" " * 10_000
+
+    whole = door.post(path, content=b" " * (limit + 1), headers=JSON)
     chunked = door.post(path, content=pieces(), headers=JSON)
     assert "Content-Length" in whole.request.headers
     assert chunked.request.headers["Transfer-Encoding"] == "chunked"
     for answer in (whole, chunked):
-        assert str(LIMIT) in problem(answer, 413, "content_too_large")["detail"]
+        assert str(limit) in problem(answer, 413, "content_too_large")["detail"]
 
 
 @pytest.mark.parametrize("path", WITH_BODY)
 def test_a_body_at_the_limit_is_read(door: TestClient, path: str) -> None:
-    assert fields(door.post(path, content=b"[" + b" " * (LIMIT - 2) + b"]", headers=JSON)) == [""]
+    assert fields(door.post(path, content=b"[" + b" " * (WITH_BODY[path] - 2) + b"]", headers=JSON)) == [""]
 
 
 def spoken(door: TestClient, path: str, headers: dict[str, str], pieces: list[Any]) -> tuple[int, int]:
@@ -124,11 +134,17 @@ def spoken(door: TestClient, path: str, headers: dict[str, str], pieces: list[An
 
 @pytest.mark.parametrize("path", WITH_BODY)
 def test_a_body_over_the_limit_is_not_read_to_its_end(door: TestClient, path: str) -> None:
-    endless = [b" " * 100_000]
-    assert spoken(door, path, {"Content-Length": str(LIMIT + 1)}, endless) == (413, 0)
+    endless, limit = [b" " * 100_000], WITH_BODY[path]
+    pieces = limit // 100_000 + 1
+    assert spoken(door, path, {"Content-Length": str(limit + 1)}, endless) == (413, 0)
     assert spoken(door, path, {"Content-Length": "9" * 5_000}, endless) == (413, 0)
-    assert spoken(door, path, {"Transfer-Encoding": "chunked"}, endless) == (413, 11)
-    assert spoken(door, path, {"Content-Length": "2"}, endless) == (413, 11)  # and a false length does not help
+    assert spoken(door, path, {"Transfer-Encoding": "chunked"}, endless) == (413, pieces)
+    assert spoken(door, path, {"Content-Length": "2"}, endless) == (413, pieces)  # and a false length does not help
+
+
+def test_a_picture_has_the_smaller_limit(door: TestClient) -> None:
+    large = b" " * (WITH_BODY["/experiments"] + 1)
+    problem(door.post("/predict", content=large, headers={"Content-Type": "image/png"}), 413, "content_too_large")
 
 
 @pytest.mark.parametrize("path", WITH_BODY)
@@ -196,11 +212,11 @@ BODIES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
 )
 NAMES = st.sampled_from(
-    ["image", "arm", "experiment", "seed", "hidden_layers", "learning_rate", "batch_norm", "momentum", "batch_size"]
+    ["image", "arm", "experiment", "seed", "hidden_layers", "batch_norm", "momentum", "batch_size", "grid", "base"]
 )
 
 
-@given(st.sampled_from(WITH_BODY), st.dictionaries(NAMES | st.text(), BODIES) | BODIES)
+@given(st.sampled_from(list(WITH_BODY)), st.dictionaries(NAMES | st.text(), BODIES) | BODIES)
 def test_any_json_is_understood_or_refused(door: TestClient, path: str, body: Any) -> None:
     sent = json.dumps(body)  # NaN and Infinity included
     assume(not any(word in sent.lower() for word in SECRETS))  # what was received may be shown again
@@ -213,7 +229,7 @@ def test_any_json_is_understood_or_refused(door: TestClient, path: str, body: An
 
 
 @given(
-    st.sampled_from(WITH_BODY),
+    st.sampled_from(list(WITH_BODY)),
     st.binary(max_size=100),
     st.sampled_from(["", "application/json", "image/png", "image/jpeg"]),
 )
@@ -257,13 +273,11 @@ def serving(settings: Settings) -> Iterator[TestClient]:
 def use_each_route(api: TestClient) -> None:
     """Ask every route that needs the database; each one says that it cannot answer now."""
     for method, path, _ in ROUTES:
-        if path in ("/digits", "/health/live"):
+        if path in ("/digits", "/presets", "/health/live"):
             assert api.request(method, path).status_code == 200
             continue
-        if path == "/predict":
-            answer = api.post(path, json={"image": [0.0] * 784})
-        else:
-            answer = api.request(method, path, json={} if method == "POST" else None)
+        sent = {"/predict": {"image": [0.0] * 784}, "/sweeps": {"grid": {"seed": [1]}}}.get(path, {})
+        answer = api.request(method, path, json=sent if method == "POST" else None)
         ready = path == "/health/ready"
         problem(answer, 503, "not_ready" if ready else "database_unavailable", ["missing"] if ready else [])
         assert int(answer.headers["Retry-After"]) > 0

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 from uuid import UUID, uuid4
 
+import numpy as np
 import pytest
 from builders import (
     WITH,
@@ -26,12 +27,16 @@ from builders import (
 from conftest import TINY_SPEC, RecordingBells
 from fastapi.testclient import TestClient
 from httpx2 import Response
+from scipy.stats import ttest_1samp
+from sqlalchemy import update
 
 from api.app import create_app
 from models import arms, datasets, experiments
 from models.database import Database
+from models.dense import starting_arrays, weights_sha256
 from models.settings import Settings
 from models.spec import ArmName, Status
+from models.tables import Network
 
 TINY = TINY_SPEC.model_dump(mode="json")
 JSON = {"Content-Type": "application/json"}
@@ -54,9 +59,14 @@ def test_an_accepted_experiment_is_answered_with_its_address_and_the_whole_contr
         "batches_done": 0,
         "batches_per_second": None,
         "final_validation_accuracy": None,
+        "learned": None,
+        "reached_90_percent_after": None,
         "test": None,
         "diverged_at": None,
+        "diverged_replicates": [],
+        "starting_weights_sha256": None,
     }
+    assert [warning["code"] for warning in body.pop("warnings")] == ["population_statistics_not_converged"]
     created_at = body.pop("created_at")
     assert created_at.endswith("Z")
     assert abs(datetime.fromisoformat(created_at) - datetime.now(UTC)) < timedelta(minutes=1)
@@ -64,9 +74,12 @@ def test_an_accepted_experiment_is_answered_with_its_address_and_the_whole_contr
         "id": str(UUID(body["id"])),
         "status": "queued",
         "spec": TINY,
+        "preset": None,
+        "sweep_id": None,
         "dataset_sha256": datasets.SHA256["mnist-5k"],
         "progress": {"batches_done": 0, "batches_total": 40, "fraction": 0.0},
         "arms": {"without_batch_norm": arm, "with_batch_norm": arm},
+        "comparison": None,
         "error": None,
         "started_at": None,
         "finished_at": None,
@@ -169,7 +182,7 @@ REFUSED: list[tuple[bytes, list[str]]] = [
     (b'{"weight_scale": 0}', ["weight_scale"]),
     (b'{"weight_scale": true}', ["weight_scale"]),
     (b'{"batches_per_sample": 50001}', ["batches_per_sample"]),
-    (b'{"training_batches": 499}', ["batches_per_sample"]),
+    (b'{"training_batches": 499, "batches_per_sample": 500}', ["batches_per_sample"]),
     (b'{"training_batches": 1000001}', ["training_batches"]),
     (b'{"training_batches": 1000000, "batches_per_sample": 99}', ["batches_per_sample"]),
     (b'{"hidden_layers": []}', ["hidden_layers"]),
@@ -183,7 +196,11 @@ REFUSED: list[tuple[bytes, list[str]]] = [
     (b'{"activation": "re\\u0000lu"}', ["activation"]),
     (b'{"activation": "' + b"x" * 100_000 + b'"}', ["activation"]),
     (b'{"batch_norm": null}', ["batch_norm"]),
-    (b'{"replicates": 2}', ["replicates"]),
+    (b'{"replicates": 0}', ["replicates"]),
+    (b'{"replicates": 65}', ["replicates"]),
+    (b'{"replicates": 64, "hidden_layers": [4096]}', ["replicates"]),
+    (b'{"preset": "lesson"}', ["preset"]),
+    (b'{"preset": "relu-0.01-good-weights-2000", "batches_per_sample": 2001}', ["batches_per_sample"]),
     (b'{"seed": 1, "seed": -1}', ["seed"]),
     # the body as a whole
     (b"null", [""]),
@@ -235,7 +252,7 @@ def test_a_refusal_says_what_is_allowed_and_what_came(door: TestClient) -> None:
     assert error(b'{"learning_rate": 1e999}')["received"] == "inf"
     assert error(b'{"activation": "swish"}') == {
         "field": "activation",
-        "allowed": "'relu', 'sigmoid' or 'tanh'",
+        "allowed": "'relu', 'sigmoid', 'tanh', 'leaky_relu', 'elu', 'gelu' or 'linear'",
         "received": "swish",
     }
     assert error(b'{"hidden_layers": []}') == {
@@ -246,7 +263,7 @@ def test_a_refusal_says_what_is_allowed_and_what_came(door: TestClient) -> None:
     assert "at most 16" in error(json.dumps({"hidden_layers": [1] * 17}).encode())["allowed"]
     assert error(b'{"batches_per_sample": 60000}') == {
         "field": "batches_per_sample",
-        "allowed": "at most training_batches, which is 50000 (left out, it is 500)",
+        "allowed": "at most training_batches, which is 50000",
         "received": 60000,
     }
     assert error(b'{"batch_norm": [true, {"a": null}]}')["received"] == '[true, {"a": null}]'  # in the sender's words
@@ -286,11 +303,21 @@ def test_a_succeeded_experiment_shows_its_results(api: TestClient, database: Dat
 
     population = {
         "accuracy": spread(0.75),
-        "single_predictions": {"count": 4, "accuracy": spread(0.5), "distinct_answers": 4},
+        "single_predictions": {
+            "count": 4,
+            "accuracy": spread(0.5),
+            "distinct_answers": 4,
+            "answer_counts": [[1, 1, 1, 0, 0, 0, 0, 1, 0, 0]],
+        },
     }
     batch = {
         "accuracy": spread(0.74),
-        "single_predictions": {"count": 4, "accuracy": spread(0.25), "distinct_answers": 1},
+        "single_predictions": {
+            "count": 4,
+            "accuracy": spread(0.25),
+            "distinct_answers": 1,
+            "answer_counts": [[0, 0, 0, 4, 0, 0, 0, 0, 0, 0]],
+        },
     }
     for arm, with_batch in (("without_batch_norm", None), ("with_batch_norm", batch)):
         assert body["arms"][arm] == {
@@ -298,9 +325,15 @@ def test_a_succeeded_experiment_shows_its_results(api: TestClient, database: Dat
             "batches_done": 20,
             "batches_per_second": 1000.0,
             "final_validation_accuracy": spread(0.8),
+            "learned": 1,
+            "reached_90_percent_after": [None],
             "test": {"population": population, "batch": with_batch},
             "diverged_at": None,
+            "diverged_replicates": [],
+            "starting_weights_sha256": [weights_sha256(starting_arrays(TINY_SPEC.resolve("mnist-5k"), WITH, 0))],
         }
+    nothing = {**spread(0.0), "confidence_interval_95": None}
+    assert body["comparison"] == {"final_validation_accuracy": nothing, "test_accuracy": nothing}
 
 
 @pytest.mark.parametrize("step", [0, 17])
@@ -308,7 +341,94 @@ def test_divergence_is_a_result(api: TestClient, database: Database, step: int) 
     body = api.get(f"/experiments/{succeeded(database, diverged_at={WITHOUT: step})}").json()
     assert body["status"] == "succeeded"
     assert body["arms"]["without_batch_norm"]["diverged_at"] == step
+    assert body["arms"]["without_batch_norm"]["diverged_replicates"] == [0]
     assert body["arms"]["with_batch_norm"]["diverged_at"] is None
+
+
+THREE = TINY_SPEC.model_copy(update={"replicates": 3})
+
+
+def test_each_number_is_there_for_every_replicate(api: TestClient, database: Database) -> None:
+    experiment_id = succeeded(database, THREE, correct={WITHOUT: [50, 101, 449], WITH: [450, 460, 500]})
+    body = strict_json(api.get(f"/experiments/{experiment_id}").text)
+    without, with_ = (body["arms"][arm.value] for arm in (WITHOUT, WITH))
+    assert with_["final_validation_accuracy"] == {
+        "mean": pytest.approx(0.94),
+        "min": 0.9,
+        "max": 1.0,
+        "std": pytest.approx(float(np.std([0.9, 0.92, 1.0], ddof=1))),
+        "replicates": [0.9, 0.92, 1.0],
+    }
+    assert with_["test"]["population"]["accuracy"]["replicates"] == [0.85, 0.87, 0.95]
+    assert with_["test"]["batch"]["single_predictions"]["answer_counts"] == [[0, 0, 0, 4, 0, 0, 0, 0, 0, 0]] * 3
+    assert (without["learned"], with_["learned"]) == (2, 3)  # 0.1 has not, 0.202 has
+    assert (without["reached_90_percent_after"], with_["reached_90_percent_after"]) == ([None] * 3, [20] * 3)
+    expected = [weights_sha256(starting_arrays(THREE.resolve("mnist-5k"), WITH, replicate)) for replicate in range(3)]
+    assert without["starting_weights_sha256"] == with_["starting_weights_sha256"] == expected
+    assert len(set(expected)) == 3
+
+
+@pytest.mark.parametrize(("correct", "learned"), [(0, 0), (100, 0), (101, 1), (500, 1)])
+def test_who_is_right_more_often_than_in_a_fifth_has_learned(
+    api: TestClient, database: Database, correct: int, learned: int
+) -> None:
+    experiment_id = succeeded(database, correct={arm: [max(correct, 25)] for arm in ArmName})
+    arms_ = api.get(f"/experiments/{experiment_id}").json()["arms"]
+    assert {arm["learned"] for arm in arms_.values()} == {learned}
+
+
+def test_the_comparison_pairs_the_replicates(api: TestClient, database: Database) -> None:
+    experiment_id = succeeded(database, THREE, correct={WITHOUT: [300, 310, 320], WITH: [400, 420, 440]})
+    comparison = api.get(f"/experiments/{experiment_id}").json()["comparison"]
+    for what, differences in (("final_validation_accuracy", [0.2, 0.22, 0.24]), ("test_accuracy", [0.2, 0.22, 0.24])):
+        found = comparison[what]
+        assert found["replicates"] == pytest.approx(differences)
+        assert found["mean"] == pytest.approx(0.22)
+        expected = ttest_1samp(differences, 0).confidence_interval(0.95)
+        assert found["confidence_interval_95"] == {
+            "low": pytest.approx(expected.low),
+            "high": pytest.approx(expected.high),
+        }
+
+
+def test_there_is_nothing_to_compare_until_both_arms_have_succeeded(api: TestClient, database: Database) -> None:
+    for make in (submitted, running, failed, cancelled):
+        assert api.get(f"/experiments/{make(database)}").json()["comparison"] is None
+
+
+def test_of_replicates_the_diverged_ones_are_named_and_the_first_batch_of_any(
+    api: TestClient, database: Database
+) -> None:
+    body = api.get(f"/experiments/{succeeded(database, THREE, diverged_at={WITHOUT: 17})}").json()
+    without = body["arms"]["without_batch_norm"]
+    assert (without["diverged_at"], without["diverged_replicates"]) == (17, [2])
+    assert body["arms"]["with_batch_norm"]["diverged_replicates"] == []
+
+
+def test_what_was_trained_before_starting_weights_were_hashed_reads_on(api: TestClient, database: Database) -> None:
+    experiment_id = succeeded(database)
+    with database.write() as session:
+        session.execute(update(Network).values(starting_weights_sha256=None))
+    body = api.get(f"/experiments/{experiment_id}").json()
+    assert {str(arm["starting_weights_sha256"]) for arm in body["arms"].values()} == {"[None]"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"training_batches": 299}, []),
+        ({"training_batches": 298}, [("population_statistics_not_converged", 0.99**298)]),
+        ({"training_batches": 298, "batch_norm": {"momentum": 0.9}}, []),
+        ({"batch_norm": {"update_population_statistics": False}}, [("population_statistics_not_updated", 1.0)]),
+    ],
+)
+def test_statistics_that_cannot_be_right_are_warned_of_from_the_start(
+    api: TestClient, asked: dict[str, Any], expected: list[tuple[str, float]]
+) -> None:
+    warnings = api.post("/experiments", json=asked).json()["warnings"]
+    assert [(warning["code"], warning["share_of_start"]) for warning in warnings] == [
+        (code, pytest.approx(share)) for code, share in expected
+    ]
 
 
 def test_a_failed_experiment_says_which_arm_and_why(api: TestClient, database: Database) -> None:

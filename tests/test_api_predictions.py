@@ -94,6 +94,7 @@ def test_an_answer_is_the_contracts_and_the_networks_own(api: TestClient, databa
     network = DenseNetwork(TEN_UNITS.resolve("mnist-5k"), WITH, readers()[WITH])
     expected = network.probabilities(np.array([ink(7)], np.float32))[0]
     assert body.pop("probabilities") == [float(share) for share in expected]
+    assert [warning["code"] for warning in body.pop("warnings")] == ["population_statistics_not_converged"]
     assert body == {
         "digit": 7,
         "experiment": str(experiment_id),

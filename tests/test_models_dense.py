@@ -1,7 +1,9 @@
 """The dense network in NumPy: its arrays, its starting weights, and its answer with both kinds of statistics."""
 
+import hashlib
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -10,8 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
+from scipy.stats import norm
 
-from models.dense import Array, Arrays, DenseNetwork, layer_names, shapes, softmax, starting_arrays
+from models.dense import (
+    ACTIVATIONS,
+    Array,
+    Arrays,
+    DenseNetwork,
+    layer_names,
+    shapes,
+    softmax,
+    starting_arrays,
+    weights_sha256,
+)
 from models.errors import BatchStatisticsUndefined, NetworkDamaged
 from models.spec import Activation, ArmName, BatchNormSpec, Placement, ResolvedSpec, Spec, Statistics
 
@@ -50,6 +63,10 @@ ACT: dict[Activation, Callable[[Exact], Exact]] = {
     "relu": lambda z: np.where(z > 0, z, 0),
     "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
     "tanh": np.tanh,
+    "leaky_relu": lambda z: np.where(z > 0, z, 0.2 * z),
+    "elu": lambda z: np.where(z > 0, z, np.exp(np.minimum(z, 0)) - 1),
+    "gelu": lambda z: z * norm.cdf(z),
+    "linear": lambda z: z,
 }
 
 
@@ -100,6 +117,37 @@ def test_both_arms_start_from_the_same_weights(replicate: int) -> None:
         np.testing.assert_array_equal(without[f"{layer}/weights"], with_[f"{layer}/weights"])
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(0, 63))
+def test_the_hash_of_the_starting_weights_is_the_same_for_both_arms(seed: int, replicate: int) -> None:
+    spec = small().model_copy(update={"seed": seed})
+    hashes = {weights_sha256(starting_arrays(spec, arm, replicate)) for arm in ArmName}
+    assert len(hashes) == 1
+    assert re.fullmatch("[0-9a-f]{64}", hashes.pop())
+
+
+def test_other_seeds_replicates_scales_and_shapes_start_from_other_weights() -> None:
+    spec = small()
+    others = [spec.model_copy(update={"seed": seed}) for seed in range(100, 104)]
+    others += [spec.model_copy(update={"weight_scale": 5.0}), small(hidden_layers=(9, 12))]
+    hashes = [weights_sha256(starting_arrays(other, WITH, 0)) for other in others]
+    hashes += [weights_sha256(starting_arrays(spec, WITH, replicate)) for replicate in range(64)]
+    assert len(set(hashes)) == len(hashes)
+    same = [spec.model_copy(update={"learning_rate": 1.0}), small("sigmoid", "after_activation")]
+    assert {weights_sha256(starting_arrays(other, WITH, 0)) for other in same} == {
+        weights_sha256(starting_arrays(spec, WITHOUT, 0))
+    }
+
+
+def test_the_hash_is_of_the_weights_alone_and_anybody_can_compute_it() -> None:
+    arrays = starting_arrays(small(), WITH, 0)
+    whole = b"".join(arrays[f"{layer}/weights"].astype("<f4").tobytes() for layer in layer_names(small()))
+    assert weights_sha256(arrays) == hashlib.sha256(whole).hexdigest()
+    arrays["hidden_1/gamma"] += 1
+    assert weights_sha256(arrays) == hashlib.sha256(whole).hexdigest()
+    arrays["output/weights"][0, 0] += 1
+    assert weights_sha256(arrays) != hashlib.sha256(whole).hexdigest()
+
+
 def test_starting_weights_follow_from_seed_and_replicate_alone() -> None:
     again = starting_arrays(LESSON.model_copy(update={"learning_rate": 1.0, "batch_size": 2}), WITH, 2)
     for name, array in starting_arrays(LESSON.model_copy(update={"seed": 3}), WITH, 0).items():
@@ -135,7 +183,7 @@ def test_everything_but_the_weights_starts_as_if_it_were_not_there(arm: ArmName)
 # ---------------------------------------------------------------------------------------------------- answers
 
 
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("activation", ACT)
 @pytest.mark.parametrize("placement", ["before_activation", "after_activation"])
 @pytest.mark.parametrize(
     ("arm", "statistics"), [(WITHOUT, "population"), (WITH, "population"), (WITH, "batch")], ids=str
@@ -215,6 +263,68 @@ def test_the_arm_without_batch_norm_has_no_batch_statistics() -> None:
             ask(some_images(1), "batch")
         (error,) = raised.value.errors
         assert (error.field, error.received) == ("statistics", "batch")
+
+
+# ------------------------------------------------------------------------------------------------ activations
+
+SUMS = hnp.arrays(np.float32, (4, 5), elements=st.floats(-50, 50, width=32))
+HUGE = hnp.arrays(np.float32, (4, 5), elements=st.floats(width=32, allow_nan=False, allow_infinity=False))
+
+
+def test_every_activation_of_a_spec_has_its_formula() -> None:
+    assert list(ACTIVATIONS) == list(get_args(Activation)) == list(ACT)
+
+
+@pytest.mark.parametrize("activation", ACT)
+@given(SUMS)
+def test_an_activation_is_its_formula_in_float32(activation: Activation, sums: Array) -> None:
+    values = ACTIVATIONS[activation](sums)
+    assert values.dtype == np.float32
+    assert values.shape == sums.shape
+    # a float32 tells 1 + erf(z) from 0 to 6e-8, and gelu multiplies that by z
+    np.testing.assert_allclose(values, ACT[activation](sums.astype(np.float64)), rtol=2e-6, atol=4e-6)
+
+
+@pytest.mark.parametrize("activation", ACT)
+@given(HUGE)
+def test_no_finite_sum_is_too_large_for_an_activation(activation: Activation, sums: Array) -> None:
+    values = ACTIVATIONS[activation](sums)  # a warning would be an error
+    assert values.dtype == np.float32
+    assert np.isfinite(values).all()
+    if activation in ("sigmoid", "tanh"):
+        assert (np.abs(values) <= 1).all()
+
+
+@pytest.mark.parametrize(
+    ("activation", "low", "high"),
+    [
+        ("relu", 0, 1e30),
+        ("sigmoid", 0, 1),
+        ("tanh", -1, 1),
+        ("leaky_relu", -2e29, 1e30),
+        ("elu", -1, 1e30),
+        ("gelu", 0, 1e30),
+        ("linear", -1e30, 1e30),
+    ],
+)
+def test_at_the_far_ends_an_activation_has_its_limits(activation: Activation, low: float, high: float) -> None:
+    values = ACTIVATIONS[activation](np.array([-1e30, 1e30], np.float32))
+    np.testing.assert_array_equal(values, np.array([low, high], np.float32))
+
+
+@pytest.mark.parametrize("activation", sorted(set(ACT) - {"gelu"}))  # gelu dips below 0
+@given(SUMS)
+def test_but_for_gelu_more_in_is_never_less_out(activation: Activation, sums: Array) -> None:
+    ordered = np.sort(sums.ravel())
+    assert (np.diff(ACTIVATIONS[activation](ordered)) >= -1e-6).all()
+
+
+@pytest.mark.parametrize("activation", ACT)
+def test_an_activation_leaves_its_sums_as_they_are(activation: Activation) -> None:
+    sums = np.linspace(-3, 3, 20, dtype=np.float32)
+    kept = sums.copy()
+    ACTIVATIONS[activation](sums)
+    np.testing.assert_array_equal(sums, kept)
 
 
 def test_a_sigmoid_of_huge_sums_is_0_or_1() -> None:

@@ -17,6 +17,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "dataset": ("mnist-5k", "mnist-5k"),
     "mnist_mirrors": ('["http://a", "http://b"]', ("http://a", "http://b")),
     "max_body_bytes": ("2048", 2048),
+    "max_images_body_bytes": ("4096", 4096),
     "network_cache_bytes": ("3", 3),
     "threads": ("4", 4),
     "write_interval_s": ("0.25", 0.25),

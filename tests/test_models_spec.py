@@ -10,14 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from models.presets import PRESETS
 from models.spec import (
     MAX_HIDDEN_LAYERS,
+    MAX_REPLICATES,
     MAX_SAMPLES,
     MAX_SEED,
     MAX_TRAINING_BATCHES,
+    MAX_TRAINING_BYTES,
     MAX_UNITS,
     ResolvedSpec,
     Spec,
+    training_bytes,
+    weights_count,
 )
 
 Json = dict[str, Any]
@@ -52,7 +57,7 @@ BATCH_NORMS = st.fixed_dictionaries(
         "momentum": st.floats(0, 1, exclude_max=True),
         "epsilon": st.floats(0, 1, exclude_min=True),
         "placement": st.sampled_from(["before_activation", "after_activation"]),
-        "implementation": st.just("equations"),
+        "implementation": st.sampled_from(["equations", "tf_nn", "keras_layer"]),
         "update_population_statistics": st.booleans(),
     },
 )
@@ -60,16 +65,16 @@ OTHERS: st.SearchStrategy[Json] = st.fixed_dictionaries(
     {},
     optional={
         "network": st.just("dense"),
-        "activation": st.sampled_from(["relu", "sigmoid", "tanh"]),
+        "activation": st.sampled_from(["relu", "sigmoid", "tanh", "leaky_relu", "elu", "gelu", "linear"]),
         "learning_rate": st.floats(0, 100, exclude_min=True) | st.integers(1, 100),
         "weight_scale": st.floats(0, 100, exclude_min=True),
-        "hidden_layers": st.lists(st.integers(1, 500), min_size=1, max_size=MAX_HIDDEN_LAYERS),
+        "hidden_layers": st.lists(st.integers(1, 350), min_size=1, max_size=MAX_HIDDEN_LAYERS),
         "batch_size": st.integers(2, 1_000),
-        "replicates": st.just(1),
+        "replicates": st.integers(1, MAX_REPLICATES),
         "seed": st.none() | st.integers(0, MAX_SEED),
         "dataset": st.none() | st.sampled_from(["mnist", "mnist-5k"]),
         "batch_norm": BATCH_NORMS,
-        "preset": st.none(),
+        "preset": st.none() | st.sampled_from(list(PRESETS)),
     },
 )
 LENGTHS: st.SearchStrategy[Json] = st.just({}) | st.integers(1, MAX_TRAINING_BATCHES).flatmap(_lengths)
@@ -96,6 +101,18 @@ def test_a_resolved_spec_keeps_what_was_given_and_leaves_nothing_open(asked: Jso
             assert resolved[field] == value
     assert resolved["dataset"] in ("mnist", "mnist-5k")
     assert 0 <= resolved["seed"] <= MAX_SEED
+
+
+@given(SPECS)
+def test_filling_takes_what_is_given_then_the_preset_then_the_default(asked: Json) -> None:
+    asked = {field: value for field, value in asked.items() if field != "batches_per_sample"}
+    filled = json.loads(json.dumps(parse(asked).filled(), default=lambda part: part.model_dump()))
+    settings = PRESETS[asked["preset"]].settings if asked.get("preset") else {}
+    batch_norm = {**Spec().batch_norm.model_dump(), **settings.get("batch_norm", {}), **asked.get("batch_norm", {})}
+    expected = {**Spec().model_dump(mode="json"), **settings, **asked, "batch_norm": batch_norm}
+    if "training_batches" in asked:
+        expected["batches_per_sample"] = min(500, math.ceil(asked["training_batches"] / 40))
+    assert filled == expected
 
 
 @given(SPECS, st.randoms())
@@ -127,18 +144,22 @@ BOUNDS: list[tuple[str, Any, Any]] = [  # field, the last values inside, the fir
     ("batch_size", [2, 1_000], [1, 0, -60, 1_001]),
     ("training_batches", [500, MAX_TRAINING_BATCHES], [0, -1, MAX_TRAINING_BATCHES + 1]),
     ("batches_per_sample", [5, 50_000], [0, -1, 4, 50_001, MAX_TRAINING_BATCHES + 1]),
-    ("replicates", [1], [0, 2]),
+    ("replicates", [1, 2, 64], [0, -1, 65]),
     ("seed", [0, MAX_SEED, None], [-1, MAX_SEED + 1, 10**30]),
     ("batch_norm.momentum", [0, 0.999], [-0.001, 1, 1.5]),
     ("batch_norm.epsilon", [5e-324, 1], [0, -0.001, 1.001]),
     ("batch_norm.update_population_statistics", [True, False], [1, 0, "true", None]),
     ("batch_norm.placement", ["after_activation"], ["after", "", None]),
-    ("batch_norm.implementation", ["equations"], ["layer", None]),
+    ("batch_norm.implementation", ["equations", "tf_nn", "keras_layer"], ["layer", "tf.nn", None]),
     ("batch_norm", [{}], [None, [], True, "default"]),
     ("network", ["dense"], ["convolutional", None]),
-    ("activation", ["sigmoid"], ["swish", "ReLU", "re\0lu", None, 1]),
+    (
+        "activation",
+        ["relu", "sigmoid", "tanh", "leaky_relu", "elu", "gelu", "linear"],
+        ["swish", "ReLU", "re\0lu", None, 1],
+    ),
     ("dataset", ["mnist-5k", None], ["fashion-mnist", "", 5_000]),
-    ("preset", [None], ["lesson"]),
+    ("preset", [None, "relu-0.01-good-weights-2000"], ["lesson", "", 5]),
 ]
 
 
@@ -162,6 +183,21 @@ def test_the_bounds_above_speak_of_every_field() -> None:
     assert {field.partition(".")[0] for field, _, _ in BOUNDS} == set(Spec.model_fields)
 
 
+@given(st.integers(1, MAX_TRAINING_BATCHES))
+def test_of_batches_alone_follow_40_points_but_at_most_500_batches_apart(training_batches: int) -> None:
+    resolved = parse({"training_batches": training_batches}).resolve("mnist")
+    points = len(resolved.sampled_steps())
+    assert resolved.batches_per_sample == min(500, math.ceil(training_batches / 40))
+    assert resolved.batches_per_sample == 500 or points <= 40
+    assert points >= min(training_batches, 21)  # rounding up costs no more than it must
+    assert points <= MAX_SAMPLES
+
+
+def test_the_lessons_two_lengths_get_the_lessons_points() -> None:
+    for training_batches, batches_per_sample in ((50_000, 500), (2_000, 50)):
+        assert parse({"training_batches": training_batches}).resolve("mnist").batches_per_sample == batches_per_sample
+
+
 @given(st.integers(1, 2_000), st.integers(1, 5_000))
 def test_a_sample_never_waits_longer_than_the_training(training_batches: int, beyond: int) -> None:
     every = training_batches + beyond
@@ -175,6 +211,37 @@ def test_a_network_is_refused_exactly_when_it_has_too_many_weights(layers: list[
         assert refused({"hidden_layers": layers}) == ["hidden_layers"]
     else:
         parse({"hidden_layers": layers})
+
+
+@given(st.lists(st.integers(1_000, 2_000), min_size=1, max_size=4), st.integers(1, MAX_REPLICATES))
+def test_replicates_are_refused_exactly_when_they_need_too_much_memory(layers: list[int], replicates: int) -> None:
+    asked = {"hidden_layers": layers, "replicates": replicates}
+    # each weight four times: before and after the batch, its gradient; as float32
+    needed = 4 * 4 * replicates * sum(a * b for a, b in pairwise([784, *layers, 10]))
+    assert needed == training_bytes(tuple(layers), replicates)
+    if needed > MAX_TRAINING_BYTES:
+        assert refused(asked) == ["replicates"]
+    else:
+        parse(asked)
+
+
+def test_the_memory_bound_is_computed_and_named() -> None:
+    asked = {"hidden_layers": [2000, 2000, 2000], "replicates": 14}
+    with pytest.raises(ValidationError) as raised:
+        parse(asked)
+    (error,) = raised.value.errors()
+    weights = weights_count((2000, 2000, 2000))
+    assert weights == 784 * 2000 + 2 * 2000 * 2000 + 2000 * 10
+    allowed = error["ctx"]["allowed"]
+    assert error["ctx"]["received"] == 14
+    for number in (13, 14, weights, 16 * 14 * weights, MAX_TRAINING_BYTES):
+        assert str(number) in allowed
+    parse(asked | {"replicates": 13})  # as many as it says are allowed
+
+
+def test_every_number_of_replicates_fits_the_lessons_network_at_any_depth() -> None:
+    parse({"replicates": MAX_REPLICATES})
+    parse({"replicates": MAX_REPLICATES, "hidden_layers": [100] * MAX_HIDDEN_LAYERS})
 
 
 NUMBERS = ["learning_rate", "weight_scale", "batch_norm.momentum", "batch_norm.epsilon"]
