@@ -1,4 +1,4 @@
-"""Several digits in one request: as each alone with population statistics, each by all of them with batch statistics."""
+"""Several digits in one request: each alone with population statistics, normalized by all of them with the batch's."""
 
 import json
 from typing import Any
@@ -70,7 +70,8 @@ def test_with_batch_statistics_each_is_normalized_by_all_of_them(
     np.testing.assert_allclose([seen["probabilities"] for seen in found["predictions"]], expected, atol=1e-6)
     assert found["warnings"] == []
     halves = [ask(api, half.tolist(), statistics="batch")["predictions"] for half in (images[:30], images[30:])]
-    assert [seen["probabilities"] for half in halves for seen in half] != pytest.approx(expected.tolist(), abs=1e-6)
+    apart = [seen["probabilities"] for half in halves for seen in half]
+    assert np.abs(np.array(apart) - expected).max() > 1e-3
 
 
 def test_a_batch_of_one_is_answered_with_a_warning(api: TestClient, trained: str, digits: Dataset) -> None:
