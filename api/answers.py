@@ -77,7 +77,9 @@ class ArmAnswer(BaseModel):
 
     status: Status
     batches_done: int
-    batches_per_second: float | None = Field(description="Of all replicates together: each of them trains so many.")
+    batches_per_second: float | None = Field(
+        description="Each of these batches trains all replicates: times `replicates` for those of one."
+    )
     final_validation_accuracy: Spread | None
     learned: int | None = Field(description=f"How many replicates learned at all: final accuracy above {LEARNED}.")
     reached_90_percent_after: list[int | None] | None = Field(

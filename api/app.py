@@ -5,12 +5,13 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 from anyio import to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 
 from api import curves, digits, errors, experiments, health, networks, predictions, presets, sweeps
 from api.bells import Bells
 from api.cache import NetworkCache
+from api.dependencies import only_known_parameters
 from models.broker import prepare_folders
 from models.database import POOL_SIZE, Database
 from models.settings import Settings, read_settings
@@ -48,7 +49,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.networks = NetworkCache(settings.network_cache_bytes)
     errors.install(app)
     app.get("/", include_in_schema=False)(_to_the_documents)
-    for room in (experiments, curves, networks, sweeps, presets, predictions, digits, health):
+    for room in (experiments, curves, networks, sweeps, presets):
+        app.include_router(room.router, dependencies=[Depends(only_known_parameters)])
+    for room in (predictions, digits, health):  # the first two refuse by themselves; a probe may ask as it likes
         app.include_router(room.router)
     return app
 

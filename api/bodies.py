@@ -6,13 +6,16 @@ from fastapi import HTTPException, Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
-from models.errors import InvalidInput
+from models.errors import FieldError, InvalidInput
 from models.settings import Settings
 from models.validation import field_errors
 
 Model = TypeVar("Model", bound=BaseModel)
 
 JSON = "application/json"
+
+#: To list a million errors, and show twenty, would take a gigabyte and many seconds.
+MOST_ERRORS = 100_000
 
 
 async def read_body(request: Request, most_bytes: int | None = None) -> bytes:
@@ -58,6 +61,9 @@ def parse(model: type[Model], body: bytes) -> Model:
     try:
         return model.model_validate_json(body or b"{}", strict=True)
     except ValidationError as error:
+        if error.error_count() > MOST_ERRORS:
+            received = f"{error.error_count()} errors"
+            raise InvalidInput([FieldError("", f"at most {MOST_ERRORS} errors to be told of", received)]) from None
         raise InvalidInput(field_errors(error.errors(include_url=False))) from None
 
 

@@ -54,7 +54,7 @@ def _render(chosen: Format, experiment: ExperimentAnswer, curve: Curve) -> bytes
         return answer.model_dump_json()
     from api.pictures import draw_curve  # Matplotlib takes a second and 50 MB: not before the first picture
 
-    return draw_curve(answer, experiment.spec, experiment.comparison, chosen)
+    return draw_curve(answer, experiment, chosen)
 
 
 def _csv(curve: Curve) -> str:

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from api.answers import ArmCurve, Comparison, CurveAnswer
+from api.answers import ArmCurve, Comparison, CurveAnswer, ExperimentAnswer
 from api.spreads import Difference
 from models.errors import Unavailable
 from models.spec import ResolvedSpec
@@ -39,21 +39,22 @@ class Panel:
     """One small picture among many."""
 
     title: str
-    spec: ResolvedSpec
+    experiment: ExperimentAnswer
     curve: CurveAnswer
 
 
-def draw_curve(
-    curve: CurveAnswer, spec: ResolvedSpec, comparison: Comparison | None, format: Literal["png", "svg"]
-) -> bytes:
-    """Return the picture: a line per arm; with replicates, a line for the mean and a band from least to most."""
+def draw_curve(curve: CurveAnswer, experiment: ExperimentAnswer, format: Literal["png", "svg"]) -> bytes:
+    """Return the picture: a line per arm, and a dot for its accuracy after the last batch.
+
+    With replicates, the line is their mean, in a band from least to most.
+    """
     with _one_at_a_time(FONT_SIZE):
         figure = Figure(figsize=SIZE_INCHES, dpi=DOTS_PER_INCH, layout="constrained")
         axes = figure.add_subplot()
-        _curves(axes, curve, spec)
+        _curves(axes, curve, experiment)
         axes.set(
             title="Validation accuracy during training",
-            xlabel=f"Training steps\n{_described(spec, comparison)}",
+            xlabel=f"Training steps\n{_described(experiment.spec, experiment.comparison)}",
             ylabel="Accuracy",
         )
         axes.legend(loc="lower right")
@@ -72,7 +73,7 @@ def draw_panels(panels: Sequence[Panel], first: int, total: int, format: Literal
         )
         grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for axes, panel in zip(grid.flat, panels, strict=False):
-            _curves(axes, panel.curve, panel.spec)
+            _curves(axes, panel.curve, panel.experiment)
             axes.set_title("\n".join(textwrap.wrap(panel.title, PANEL_CHARACTERS)))
             axes.xaxis.set_major_locator(MaxNLocator(3))
         for axes in list(grid.flat)[len(panels) :]:
@@ -112,14 +113,21 @@ def _line(axes: Axes, arm: ArmCurve, label: str, colour: str) -> None:
         axes.fill_between(arm.steps, arm.min, arm.max, color=colour, alpha=0.2)
 
 
-def _curves(axes: Axes, curve: CurveAnswer, spec: ResolvedSpec) -> None:
+def _curves(axes: Axes, curve: CurveAnswer, experiment: ExperimentAnswer) -> None:
     """Draw both arms, accuracy from 0 to 1 in tenths."""
-    for (label, colour), arm in zip(
-        LINES.items(), (curve.arms.without_batch_norm, curve.arms.with_batch_norm), strict=True
-    ):
-        _line(axes, arm, label, colour)
+    arms = (
+        (curve.arms.without_batch_norm, experiment.arms.without_batch_norm),
+        (curve.arms.with_batch_norm, experiment.arms.with_batch_norm),
+    )
+    batches = experiment.spec.training_batches
+    for (label, colour), (points, arm) in zip(LINES.items(), arms, strict=True):
+        _line(axes, points, label, colour)
+        if arm.final_validation_accuracy:
+            axes.plot([batches], [arm.final_validation_accuracy.mean], "o", color=colour, clip_on=False, markersize=4)
+    if not any(points.steps for points, _ in arms):
+        axes.text(0.5, 0.5, experiment.status.value, transform=axes.transAxes, ha="center")
     axes.set(ylim=(0, 1), yticks=[tenth / 10 for tenth in range(11)])
-    axes.set_xlim(0, max(spec.training_batches, 1))
+    axes.set_xlim(0, max(batches, 1))
     axes.grid(True, alpha=0.4)
 
 

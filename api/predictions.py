@@ -20,12 +20,13 @@ from models.cautions import Caution
 from models.database import Database
 from models.dense import Array, DenseNetwork
 from models.errors import FieldError, InvalidInput, NetworkDiverged
-from models.spec import ArmName, Statistics
+from models.spec import PIXELS, ArmName, Statistics
 
 router = APIRouter(tags=["predictions"])
 
 MAX_IMAGES = 1_000
 SMALL_BODY_BYTES = 65_536
+MAX_COMMAS = MAX_IMAGES * PIXELS + 1_000
 
 PIXEL: JsonDict = {"type": "number", "minimum": 0, "maximum": 1}
 IMAGE_SCHEMA: JsonDict = {
@@ -128,6 +129,8 @@ async def predict(
 
 def _read(body: bytes) -> tuple[PredictRequest, Array]:
     """Return the request and its images, [images, 784]."""
+    if body.count(b",") > MAX_COMMAS:  # so many values would take seconds to be read, and refused
+        raise InvalidInput([FieldError("images", f"at most {MAX_IMAGES} images of {PIXELS} numbers", "more values")])
     asked = parse(PredictRequest, body)
     given = asked.model_fields_set & {"image", "images"}
     if len(given) != 1 or (given == {"images"} and asked.images is None):

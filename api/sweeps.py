@@ -7,7 +7,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request,
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import pages
-from api.answers import CurveAnswer
+from api.answers import CurveAnswer, ExperimentAnswer
 from api.bodies import JSON, content_type, documented, parse, read_body
 from api.dependencies import BellsDep, DatabaseDep, SettingsDep
 from api.errors import responses
@@ -17,7 +17,6 @@ from models import curves, datasets, sweeps
 from models.database import Database
 from models.errors import FieldError, InvalidInput
 from models.grid import SweepRequest
-from models.spec import ResolvedSpec
 
 router = APIRouter(prefix="/sweeps", tags=["sweeps"])
 
@@ -148,9 +147,9 @@ def read_curves(
     combinations = list(SweepRequest.model_validate(sweep.request).combinations())
     panels = []
     for position, experiment in enumerate(shown, first):
-        spec = ResolvedSpec.model_validate(experiment.spec, strict=False)
-        curve = CurveAnswer.of(experiment.id, points[experiment.id], spec.replicates)
-        panels.append(Panel(_title(combinations[position]), spec, curve))
+        answer = ExperimentAnswer.of(experiment)
+        curve = CurveAnswer.of(experiment.id, points[experiment.id], answer.spec.replicates)
+        panels.append(Panel(_title(combinations[position]), answer, curve))
     return Response(
         draw_panels(panels, first, total, chosen), media_type=MEDIA_TYPES[chosen], headers={"Vary": "Accept"}
     )
@@ -172,4 +171,12 @@ def _answer(database: Database, sweep_id: UUID) -> SweepAnswer:
 
 def _title(values: dict[str, object]) -> str:
     """Return what distinguishes one experiment of a sweep from the others."""
-    return ", ".join(str(value) if name == "preset" else f"{name} {value}" for name, value in values.items())
+    words = []
+    for name, value in values.items():
+        if name == "preset":
+            words.append(str(value))
+        elif isinstance(value, dict):
+            words += [f"{name}.{part} {inner}" for part, inner in value.items()]
+        else:
+            words.append(f"{name} {value}")
+    return ", ".join(words)

@@ -123,7 +123,10 @@ def _arms(experiment: Json) -> Html:
         ["90 % reached after", *(reached(arm["reached_90_percent_after"]) for arm in arms)],
         ["Replicates that learned", *(learned(arm, replicates) for arm in arms)],
         ["Diverged at batch", *(whole(arm["diverged_at"]) for arm in arms)],
-        ["Batches per second", *(whole(arm["batches_per_second"]) for arm in arms)],
+        [
+            f"Batches per second, each for {one_or_more(replicates, 'replicate')}",
+            *(whole(arm["batches_per_second"]) for arm in arms),
+        ],
         ["… the lesson's", *(whole(published_speed(experiment, arm)) for arm in ARMS)],
     ]
     if replicates > 1:

@@ -32,7 +32,7 @@ def of_population(spec: ResolvedSpec) -> list[Caution]:
             Caution(
                 "population_statistics_not_updated",
                 "update_population_statistics is false: the population statistics are still the mean 0 and variance 1 "
-                "they started from, which are not the data's, so with them the network with batch normalization fails.",
+                "they started from, which are not the data's: with them the network with batch normalization may fail.",
                 1.0,
             )
         ]
@@ -44,7 +44,7 @@ def of_population(spec: ResolvedSpec) -> list[Caution]:
             "population_statistics_not_converged",
             f"After {spec.training_batches} batches with momentum {spec.batch_norm.momentum:g}, {share:.3g} of the "
             f"population statistics is still the mean 0 and variance 1 they started from (more than "
-            f"{MAX_SHARE_OF_START:g}): with them the network with batch normalization does worse than it could.",
+            f"{MAX_SHARE_OF_START:g}): with them the network with batch normalization may do worse than it could.",
             share,
         )
     ]

@@ -89,7 +89,7 @@ class SweepRequest(BaseModel):
         ]
         if not axes:
             wrong.append(FieldError("grid", "at least one field with its values, or presets beside it", self.grid))
-        if self.presets is not None and (PRESET in self.grid or PRESET in self.base):
+        if self.presets is not None and (PRESET in self.grid or self.base.get(PRESET) is not None):
             where, part = ("grid", self.grid) if PRESET in self.grid else ("base", self.base)
             wrong.append(FieldError(f"{where}.{PRESET}", "no preset here beside presets", part[PRESET]))
         if BATCH_NORM in axes and any(name.startswith(f"{BATCH_NORM}.") for name in axes):
@@ -131,7 +131,8 @@ def _laid_over(base: dict[str, Any], values: Values) -> dict[str, Any]:
     laid = dict(base)
     for name, value in values.items():
         field, _, part = name.partition(".")
-        laid[field] = {**laid.get(field, {}), part: value} if part else value
+        of_object = {part: value} if part else value  # an object is laid over the base's, field by field
+        laid[field] = {**laid.get(field, {}), **of_object} if isinstance(of_object, dict) else of_object
     return laid
 
 

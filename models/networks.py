@@ -102,7 +102,8 @@ def read_stored(session: Session, experiment_id: UUID, arm: ArmName, replicate: 
         raise UnknownExperiment(experiment_id=str(experiment_id))
     spec = ResolvedSpec.model_validate(found.spec, strict=False)
     if replicate >= spec.replicates:
-        raise UnknownReplicate(replicate=replicate, replicates=spec.replicates)
+        message = f"This experiment has no replicate {replicate}; it has {spec.replicates}, counted from 0."
+        raise UnknownReplicate(message, replicate=replicate, replicates=spec.replicates)
     if found.Network is None:
         raise NotTrainedYet(arm=arm.value, arm_status=found.status.value)
     return StoredNetwork(

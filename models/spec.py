@@ -18,6 +18,7 @@ from models.presets import PRESETS
 PIXELS = 784
 CLASSES = 10
 
+MIN_POSITIVE = 1e-30  # in float32, smaller numbers are nearly 0, or 0
 MAX_LEARNING_RATE = 100.0
 MAX_WEIGHT_SCALE = 100.0
 MAX_HIDDEN_LAYERS = 16
@@ -65,13 +66,23 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
+def _not_too_small(number: float) -> float:
+    if number < MIN_POSITIVE:
+        raise PydanticCustomError("too_small", "Input should be at least {least}", {"least": MIN_POSITIVE})
+    return number
+
+
+#: A number that is more than 0 in float32 too.
+Positive = Annotated[float, AfterValidator(_not_too_small)]
+
+
 class BatchNormSpec(_Strict):
     """How the arm with batch normalization does it (Ioffe and Szegedy, 2015)."""
 
     momentum: Annotated[float, AfterValidator(abs)] = Field(  # −0 equals 0, but is another text
         0.99, ge=0, lt=1, description="Share of the old population statistics that one batch leaves in place."
     )
-    epsilon: float = Field(0.001, gt=0, le=1, description="Added to the variance before its square root is taken.")
+    epsilon: Positive = Field(0.001, gt=0, le=1, description="Added to the variance before its square root is taken.")
     placement: Placement = Field(
         "before_activation", description="Whether a layer is normalized before or after its activation."
     )
@@ -96,8 +107,8 @@ class Spec(_Strict):
 
     network: Literal["dense"] = Field("dense", description="Kind of network: 784 inputs, hidden layers, 10 outputs.")
     activation: Activation = Field("relu", description="Activation of the hidden layers.")
-    learning_rate: float = Field(0.01, gt=0, le=MAX_LEARNING_RATE, description="Step of plain gradient descent.")
-    weight_scale: float = Field(
+    learning_rate: Positive = Field(0.01, gt=0, le=MAX_LEARNING_RATE, description="Step of plain gradient descent.")
+    weight_scale: Positive = Field(
         0.05,
         gt=0,
         le=MAX_WEIGHT_SCALE,
@@ -133,6 +144,7 @@ class Spec(_Strict):
         filled = self.filled()
         _check_samples(filled["training_batches"], filled["batches_per_sample"])
         _check_size(filled["hidden_layers"], filled["replicates"])
+        _check_seeds(filled["seed"], filled["replicates"])
         return self
 
     def filled(self) -> dict[str, Any]:
@@ -151,7 +163,9 @@ class Spec(_Strict):
         return ResolvedSpec(
             **{
                 **self.filled(),
-                "seed": secrets.randbelow(MAX_SEED + 1) if self.seed is None else self.seed,
+                "seed": secrets.randbelow(MAX_SEED + 2 - self.filled()["replicates"])
+                if self.seed is None
+                else self.seed,
                 "dataset": self.dataset or default_dataset,
             }
         )
@@ -217,6 +231,12 @@ def _check_size(hidden_layers: tuple[int, ...], replicates: int) -> None:
             f"{replicates} networks of {weights} weights need {needed} bytes, the limit is {MAX_TRAINING_BYTES}",
             replicates,
         )
+
+
+def _check_seeds(seed: int | None, replicates: int) -> None:
+    last = MAX_SEED + 1 - replicates
+    if seed is not None and seed > last:
+        raise out_of_bounds("seed", f"at most {last} for {replicates} replicates, which use it and the next ones", seed)
 
 
 def out_of_bounds(field: str, allowed: str, received: Any) -> PydanticCustomError:

@@ -1,7 +1,7 @@
 """Experiments in every state without training one, through the true queries; and what every answer must be like."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -177,6 +177,23 @@ def swept(database: Database, request: SweepRequest) -> tuple[UUID, list[UUID]]:
     with database.write() as session:
         sweep_id, _ = sweeps.create(session, request, [(spec, datasets.SHA256[spec.dataset]) for spec in specs])
         return sweep_id, [experiment.id for experiment in sweeps.experiments_of(session, sweep_id)]
+
+
+class BellsThatLook:
+    """A bell that notes which arms wait in the database at the moment it rings, as another connection sees them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.waiting: list[UUID] = []
+        self.rung: list[UUID] = []
+
+    def ring(self, arm_ids: Iterable[UUID]) -> None:
+        self.rung += arm_ids
+        with self._database.read() as session:
+            self.waiting = arms.queued(session, 100)
+
+    def reachable(self) -> bool:
+        return True
 
 
 # ---------------------------------------------------------------------------------------------------- answers

@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from api.answers import ArmCurve, ArmCurves, CurveAnswer
+from api.answers import ArmCurve, ArmCurves, CurveAnswer, ExperimentAnswer
 from api.pictures import draw_curve
 from api.spreads import Spread
+from models import experiments
 from models.arms import Sample
 from models.database import Database
 from models.spec import ArmName
@@ -304,7 +305,10 @@ def test_a_spread_lies_between_its_ends(counts: list[int], total: int) -> None:
     assert spread.std == pytest.approx(expected, abs=1e-12)
 
 
-def test_each_replicate_has_its_own_line_and_a_band_is_drawn_around_them() -> None:
+def test_each_replicate_has_its_own_line_and_a_band_is_drawn_around_them(database: Database) -> None:
+    experiment_id = submitted(database)
+    with database.read() as session:
+        experiment = ExperimentAnswer.of(experiments.read(session, experiment_id))
     samples = [Sample(0, (10, 20, 30), 100), Sample(5, (40, 50, 60), 100)]
     arm = ArmCurve.of(samples, replicates=3)
     assert arm.steps == [0, 5]
@@ -319,7 +323,7 @@ def test_each_replicate_has_its_own_line_and_a_band_is_drawn_around_them() -> No
             metric="validation_accuracy",
             arms=ArmCurves(without_batch_norm=one, with_batch_norm=one),
         )
-        return draw_curve(answer, TINY_SPEC.resolve("mnist-5k"), None, "svg").decode()
+        return draw_curve(answer, experiment, "svg").decode()
 
     band = "FillBetweenPolyCollection"
     assert band in drawn(arm)

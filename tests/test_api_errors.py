@@ -108,6 +108,12 @@ def test_a_body_over_the_limit_is_refused_declared_or_in_pieces(door: TestClient
         assert str(limit) in problem(answer, 413, "content_too_large")["detail"]
 
 
+def test_more_errors_than_anybody_reads_are_counted_and_not_listed(door: TestClient) -> None:
+    body = {f"field {i}": 0 for i in range(100_001)}  # only a body of many images may be so large
+    (error,) = problem(door.post("/predict", json=body), 422)["errors"]
+    assert (error["field"], error["received"]) == ("", "100001 errors")
+
+
 @pytest.mark.parametrize("path", WITH_BODY)
 def test_a_body_at_the_limit_is_read(door: TestClient, path: str) -> None:
     assert fields(door.post(path, content=b"[" + b" " * (WITH_BODY[path] - 2) + b"]", headers=JSON)) == [""]
@@ -212,7 +218,19 @@ BODIES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
 )
 NAMES = st.sampled_from(
-    ["image", "arm", "experiment", "seed", "hidden_layers", "batch_norm", "momentum", "batch_size", "grid", "base"]
+    [
+        "image",
+        "images",
+        "arm",
+        "experiment",
+        "seed",
+        "hidden_layers",
+        "batch_norm",
+        "momentum",
+        "grid",
+        "base",
+        "presets",
+    ]
 )
 
 
@@ -362,3 +380,12 @@ def test_what_came_is_shown_short_and_as_json(value: Any) -> None:
 def test_a_value_is_shown_as_it_was_sent(value: Any, shown: Any) -> None:
     assert readable(value) == shown
     assert type(readable(value)) is type(shown)
+
+
+@pytest.mark.parametrize("path", [path for method, path, _ in ROUTES if method == "GET" and "/health" not in path])
+def test_a_misspelt_query_parameter_is_refused_not_ignored(door: TestClient, path: str) -> None:
+    assert fields(door.get(path, params={"replicates": 3})) == ["replicates"]
+
+
+def test_a_probe_may_ask_for_health_as_it_likes(door: TestClient) -> None:
+    assert door.get("/health/live?now=1").status_code == 200

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from builders import (
     WITH,
     WITHOUT,
+    BellsThatLook,
     arm_ids,
     cancelled,
     claimed,
@@ -129,23 +130,6 @@ def test_json_is_json_however_it_is_announced(api: TestClient, content_type: str
 def test_of_a_key_written_twice_the_last_one_counts_and_is_shown(api: TestClient) -> None:
     answer = api.post("/experiments", content=b'{"seed": 1, "seed": 2}', headers=JSON)
     assert answer.json()["spec"]["seed"] == 2
-
-
-class BellsThatLook:
-    """A bell that notes what the database holds at the moment it rings."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self.waiting: list[UUID] = []
-        self.rung: list[UUID] = []
-
-    def ring(self, arm_ids: Iterable[UUID]) -> None:
-        self.rung += arm_ids
-        with self._database.read() as session:
-            self.waiting = arms.queued(session, 10)
-
-    def reachable(self) -> bool:
-        return True
 
 
 def test_each_arm_is_rung_for_once_and_only_after_the_commit(api: TestClient, database: Database) -> None:

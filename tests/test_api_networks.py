@@ -1,8 +1,11 @@
 """What is inside a trained network, over HTTP."""
 
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
 import numpy as np
 import pytest
-from builders import WITH, WITHOUT, problem, running, succeeded
+from builders import WITH, WITHOUT, cancelled, failed, fields, problem, running, submitted, succeeded
 from fastapi.testclient import TestClient
 
 from models import dense
@@ -79,6 +82,31 @@ def test_a_network_whose_population_cannot_be_right_says_so(
         (warning,) = api.get(f"/experiments/{experiment_id}").json()["warnings"]
         assert warning["share_of_start"] == pytest.approx(0.99**100)
         assert "0.366" in warning["message"]
+
+
+@pytest.mark.parametrize(
+    ("make", "status"), [(submitted, "queued"), (running, "queued"), (failed, "failed"), (cancelled, "cancelled")]
+)
+def test_an_arm_that_has_not_succeeded_has_no_network(
+    api: TestClient, database: Database, make: Callable[[Database], UUID], status: str
+) -> None:
+    answer = api.get(f"/experiments/{make(database)}/networks/with_batch_norm")
+    assert problem(answer, 409, "not_trained_yet", ["arm", "arm_status"])["arm_status"] == status
+
+
+def test_each_replicate_is_a_network_of_its_own(api: TestClient, database: Database) -> None:
+    spec = Spec(hidden_layers=(8,), seed=1, training_batches=2_000, replicates=3)
+    path = f"/experiments/{succeeded(database, spec, diverged_at={WITH: 9})}/networks/with_batch_norm"
+    found = [api.get(path, params={"replicate": replicate}).json() for replicate in range(3)]
+    assert [network["replicate"] for network in found] == [0, 1, 2]
+    assert len({network["starting_weights_sha256"] for network in found}) == 3
+    assert len({network["arrays_sha256"] for network in found}) == 3
+    assert [network["diverged_at"] for network in found] == [None, None, 9]
+    assert fields(api.get(path, params={"replicate": "-1"})) == ["replicate"]
+
+
+def test_an_unknown_experiment_is_not_found(api: TestClient) -> None:
+    problem(api.get(f"/experiments/{uuid4()}/networks/with_batch_norm"), 404, "unknown_experiment", ["experiment_id"])
 
 
 def test_what_is_not_there_is_said(api: TestClient, database: Database) -> None:

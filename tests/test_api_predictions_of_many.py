@@ -84,6 +84,41 @@ def test_a_batch_of_one_is_answered_with_a_warning(api: TestClient, trained: str
         assert [warning["code"] for warning in answer["warnings"]] == ["batch_of_one"]
 
 
+@pytest.mark.parametrize(
+    ("batch_norm", "batches", "expected"),
+    [
+        ({}, 298, ("population_statistics_not_converged", 0.99**298)),
+        ({"momentum": 0.999}, 2_000, ("population_statistics_not_converged", 0.999**2_000)),
+        ({"update_population_statistics": False}, 2_000, ("population_statistics_not_updated", 1.0)),
+    ],
+)
+def test_an_answer_from_a_population_that_cannot_be_right_says_so(
+    api: TestClient, database: Database, batch_norm: dict[str, Any], batches: int, expected: tuple[str, float]
+) -> None:
+    succeeded(
+        database, Spec.model_validate({"hidden_layers": (8,), "training_batches": batches, "batch_norm": batch_norm})
+    )
+    for body in ({"image": BLANK}, {"images": [BLANK, BLANK]}):
+        (warning,) = api.post("/predict", json=body).json()["warnings"]
+        assert (warning["code"], warning["share_of_start"]) == (expected[0], pytest.approx(expected[1]))
+        assert warning["message"].endswith(".")
+        for other in ({"arm": "without_batch_norm"}, {"statistics": "batch"}):
+            codes = [warning["code"] for warning in api.post("/predict", json={**body, **other}).json()["warnings"]]
+            assert codes == ["batch_of_one"] * (other == {"statistics": "batch"} and "image" in body)
+
+
+def test_a_diverged_network_answers_no_image_of_many(api: TestClient, database: Database) -> None:
+    succeeded(database, SPEC, diverged_at={WITH: 3})
+    problem(
+        api.post("/predict", json={"images": [BLANK] * 2}), 409, "network_diverged", ["arm", "replicate", "diverged_at"]
+    )
+
+
+def test_the_arm_without_batch_norm_has_no_batch_statistics_for_many_either(api: TestClient, trained: str) -> None:
+    body = {"images": [BLANK] * 2, "arm": "without_batch_norm", "statistics": "batch"}
+    assert fields(api.post("/predict", json=body), code="batch_statistics_undefined") == ["statistics"]
+
+
 def test_rows_and_flat_images_may_stand_side_by_side(api: TestClient, trained: str, digits: Dataset) -> None:
     image = some(digits, 1)[0]
     found = ask(api, [image.tolist(), image.reshape(28, 28).tolist()])["predictions"]

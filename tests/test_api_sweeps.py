@@ -2,18 +2,24 @@
 
 import csv
 import io
+import json
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 import pytest
-from builders import claimed, fields, network_row, problem, samples
+from builders import BellsThatLook, fields, finish, problem, strict_json
 from conftest import RecordingBells
 from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
+from api.app import create_app
 from models import arms, sweeps
 from models.database import Database
+from models.grid import FIELDS
+from models.settings import Settings
 from models.spec import ArmName
 
 TINY = {"hidden_layers": [8], "training_batches": 20, "batches_per_sample": 5, "seed": 1, "dataset": "mnist-5k"}
@@ -31,12 +37,7 @@ def submitted(api: TestClient, request: dict[str, Any]) -> dict[str, Any]:
 def trained(database: Database, sweep: dict[str, Any], positions: range) -> None:
     """Carry some of a sweep's experiments to their end."""
     for position in positions:
-        experiment_id = UUID(sweep["experiments"][position]["experiment"]["id"])
-        for arm in ArmName:
-            held = claimed(database, experiment_id, arm)
-            with database.write() as session:
-                arms.record(session, held, held.spec.training_batches, 1000.0, samples(held.spec))
-                arms.succeed(session, held, [network_row(held, r) for r in range(held.spec.replicates)])
+        finish(database, UUID(sweep["experiments"][position]["experiment"]["id"]))
 
 
 def test_every_combination_is_an_experiment_in_the_grids_order(api: TestClient, bells: RecordingBells) -> None:
@@ -64,6 +65,33 @@ def test_arms_are_queued_and_rung_in_the_sweeps_order(
         by_arm = {arm.id: exp.id for exp in sweeps.experiments_of(session, UUID(sweep["id"])) for arm in exp.arms}
     for found in (waiting, bells.rung):
         assert [by_arm[arm_id] for arm_id in found] == [id for id in in_order for _ in ArmName]
+
+
+def test_the_bells_ring_only_after_the_commit(api: TestClient, database: Database) -> None:
+    bells = BellsThatLook(database)
+    api.app.state.bells = bells  # type: ignore[attr-defined]
+    submitted(api, GRID)
+    assert len(bells.rung) == 12
+    assert [set(bells.waiting[i : i + 2]) for i in range(0, 12, 2)] == [
+        set(bells.rung[i : i + 2]) for i in range(0, 12, 2)
+    ]
+
+
+def test_a_sweep_is_accepted_although_the_broker_is_down(settings: Settings, database: Database) -> None:
+    nobody_there = settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})
+    with TestClient(create_app(nobody_there), raise_server_exceptions=False) as api:
+        submitted(api, {"base": TINY, "grid": {"seed": list(range(100))}})
+    with database.read() as session:
+        assert len(arms.queued(session, 1_000)) == 200
+
+
+def test_a_sweep_reads_as_it_was_answered_and_stands_so_in_the_list(api: TestClient) -> None:
+    sweep = submitted(api, GRID)
+    assert strict_json(api.get(f"/sweeps/{sweep['id']}").text) == sweep
+    for row in sweep["experiments"]:
+        assert api.get(f"/experiments/{row['experiment']['id']}").json() == row["experiment"]
+    del sweep["experiments"]
+    assert api.get("/sweeps").json() == {"sweeps": [sweep], "next_cursor": None}
 
 
 def test_the_lesson_is_one_request(api: TestClient) -> None:
@@ -123,6 +151,49 @@ def test_the_table_is_csv_with_a_row_per_experiment(api: TestClient, database: D
     assert (
         rows[0]["with_batch_norm.validation_accuracy.published"] == rows[5]["with_batch_norm.test_accuracy.mean"] == ""
     )
+
+
+def test_the_table_has_the_published_figures_and_leaves_empty_what_there_is_not(
+    api: TestClient, database: Database
+) -> None:
+    names = ["relu-0.01-good-weights-2000", "inference-with-population-statistics", "depth-10-sigmoid-layers"]
+    sweep = submitted(api, {"base": {"dataset": "mnist", "seed": 1}, "presets": [*names, names[0]]})
+    trained(database, sweep, range(1))
+    api.post(f"/experiments/{sweep['experiments'][3]['experiment']['id']}/cancel")
+    rows = list(csv.DictReader(io.StringIO(api.get(f"/sweeps/{sweep['id']}?format=csv").text)))
+    assert [row["preset"] for row in rows] == [*names, names[0]]
+    assert [row["status"] for row in rows] == ["succeeded", "queued", "queued", "cancelled"]
+    assert [row["hidden_layers"] for row in rows] == [
+        "100-100-100",
+        "100-100-100",
+        "-".join(["100"] * 10),
+        "100-100-100",
+    ]
+    published = "without_batch_norm.validation_accuracy.published", "with_batch_norm.test_accuracy.published"
+    assert [[row[name] for name in published] for row in rows] == [
+        ["0.8286", "0.9525"],
+        ["", ""],
+        ["", ""],
+        ["0.8286", "0.9525"],
+    ]
+    assert rows[0]["difference.validation_accuracy.mean"] == "0.0"
+    assert rows[0]["difference.validation_accuracy.low_95"] == ""  # of one replicate
+    for row in rows[1:]:
+        assert {row[name] for name in row if name.endswith((".mean", ".std", ".learned", "per_second"))} == {""}
+
+
+def test_a_named_format_wins_over_the_accept_header(api: TestClient) -> None:
+    path = f"/sweeps/{submitted(api, GRID)['id']}"
+    for suffix, format, media_type in (
+        ("", "csv", "text/csv; charset=utf-8"),
+        ("", "json", "application/json"),
+        ("/curves", "svg", "image/svg+xml"),
+        ("/curves", "png", "image/png"),
+    ):
+        for accept in ("*/*", "text/html", "application/json", "text/csv", "image/svg+xml"):
+            answer = api.get(f"{path}{suffix}", params={"format": format}, headers={"Accept": accept})
+            assert (answer.status_code, answer.headers["Content-Type"]) == (200, media_type)
+            assert answer.headers["Vary"] == "Accept"
 
 
 def test_a_sweep_goes_from_queued_over_running_to_succeeded(api: TestClient, database: Database) -> None:
@@ -206,6 +277,39 @@ def test_an_unknown_sweep_is_said(api: TestClient, path: str) -> None:
 def test_what_is_wrong_is_named_where_it_stands(door: TestClient, request_: dict[str, Any], named: list[str]) -> None:
     found = fields(door.post("/sweeps", json=request_))
     assert [".".join(name.split(".")[: len(want.split("."))]) for name, want in zip(found, named, strict=True)] == named
+
+
+PARTS = st.dictionaries(
+    st.sampled_from(FIELDS),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    ),
+    max_size=3,
+)
+
+
+@given(base=PARTS, axes=PARTS, values=st.integers(0, 3))
+def test_any_sweep_is_understood_or_refused_where_it_is_wrong(
+    door: TestClient, base: dict[str, Any], axes: dict[str, Any], values: int
+) -> None:
+    request = {"base": base, "grid": {name: [value] * values for name, value in axes.items()}}
+    answer = door.post("/sweeps", content=json.dumps(request), headers={"Content-Type": "application/json"})
+    if answer.status_code == 503:  # it passed the door: there are no tables behind it
+        problem(answer, 503, "database_unavailable")
+        return
+    for field in fields(answer):
+        assert field.partition(".")[0] in ("base", "grid")
+
+
+@pytest.mark.parametrize("sweep_id", ["1", "x", "00000000-0000-4000-8000-00000000000", "%00", "' OR 1=1"])
+def test_a_malformed_id_is_refused(door: TestClient, sweep_id: str) -> None:
+    for answer in (
+        door.get(f"/sweeps/{sweep_id}"),
+        door.get(f"/sweeps/{sweep_id}/curves"),
+        door.post(f"/sweeps/{sweep_id}/cancel"),
+    ):
+        assert fields(answer) == ["sweep_id"]
 
 
 def test_a_grid_over_the_limit_is_told_its_count(door: TestClient) -> None:

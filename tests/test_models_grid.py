@@ -124,9 +124,10 @@ def test_lists_are_values_and_single_fields_of_batch_norm_have_a_dot() -> None:
     ]
 
 
-def test_batch_norm_may_vary_as_a_whole() -> None:
-    found = specs(base={"batch_norm": {"epsilon": 0.5}}, grid={"batch_norm": [{}, {"momentum": 0.5}]})
-    assert [spec["batch_norm"] for spec in found] == [BatchNormSpec(), BatchNormSpec(momentum=0.5)]
+def test_batch_norm_may_vary_as_an_object_that_is_laid_over_the_bases() -> None:
+    found = specs(base={"batch_norm": {"epsilon": 0.5}}, grid={"batch_norm": [{}, {"momentum": 0.5}, {"epsilon": 0.1}]})
+    expected = [BatchNormSpec(epsilon=0.5), BatchNormSpec(epsilon=0.5, momentum=0.5), BatchNormSpec(epsilon=0.1)]
+    assert [spec["batch_norm"] for spec in found] == expected
 
 
 def test_fields_beside_presets_override_them() -> None:

@@ -55,7 +55,7 @@ BATCH_NORMS = st.fixed_dictionaries(
     {},
     optional={
         "momentum": st.floats(0, 1, exclude_max=True),
-        "epsilon": st.floats(0, 1, exclude_min=True),
+        "epsilon": st.floats(1e-30, 1),
         "placement": st.sampled_from(["before_activation", "after_activation"]),
         "implementation": st.sampled_from(["equations", "tf_nn", "keras_layer"]),
         "update_population_statistics": st.booleans(),
@@ -66,12 +66,12 @@ OTHERS: st.SearchStrategy[Json] = st.fixed_dictionaries(
     optional={
         "network": st.just("dense"),
         "activation": st.sampled_from(["relu", "sigmoid", "tanh", "leaky_relu", "elu", "gelu", "linear"]),
-        "learning_rate": st.floats(0, 100, exclude_min=True) | st.integers(1, 100),
-        "weight_scale": st.floats(0, 100, exclude_min=True),
+        "learning_rate": st.floats(1e-30, 100) | st.integers(1, 100),
+        "weight_scale": st.floats(1e-30, 100),
         "hidden_layers": st.lists(st.integers(1, 350), min_size=1, max_size=MAX_HIDDEN_LAYERS),
         "batch_size": st.integers(2, 1_000),
         "replicates": st.integers(1, MAX_REPLICATES),
-        "seed": st.none() | st.integers(0, MAX_SEED),
+        "seed": st.none() | st.integers(0, MAX_SEED - 63),
         "dataset": st.none() | st.sampled_from(["mnist", "mnist-5k"]),
         "batch_norm": BATCH_NORMS,
         "preset": st.none() | st.sampled_from(list(PRESETS)),
@@ -137,8 +137,8 @@ def test_equal_specs_have_equal_canonical_json() -> None:
 
 
 BOUNDS: list[tuple[str, Any, Any]] = [  # field, the last values inside, the first values outside
-    ("learning_rate", [5e-324, 100.0], [0, -0.01, 100.00001]),
-    ("weight_scale", [5e-324, 100], [0, -5.0, 100.00001]),
+    ("learning_rate", [1e-30, 100.0], [0, 9.9e-31, -0.01, 100.00001]),
+    ("weight_scale", [1e-30, 100], [0, 9.9e-31, -5.0, 100.00001]),
     ("hidden_layers", [[1], [8] * MAX_HIDDEN_LAYERS], [[], [8] * (MAX_HIDDEN_LAYERS + 1), 100, "100", {}]),
     ("hidden_layers.1", [1, MAX_UNITS], [0, -1, MAX_UNITS + 1, 10.0, True, None]),
     ("batch_size", [2, 1_000], [1, 0, -60, 1_001]),
@@ -147,7 +147,7 @@ BOUNDS: list[tuple[str, Any, Any]] = [  # field, the last values inside, the fir
     ("replicates", [1, 2, 64], [0, -1, 65]),
     ("seed", [0, MAX_SEED, None], [-1, MAX_SEED + 1, 10**30]),
     ("batch_norm.momentum", [0, 0.999], [-0.001, 1, 1.5]),
-    ("batch_norm.epsilon", [5e-324, 1], [0, -0.001, 1.001]),
+    ("batch_norm.epsilon", [1e-30, 1], [0, 9.9e-31, -0.001, 1.001]),
     ("batch_norm.update_population_statistics", [True, False], [1, 0, "true", None]),
     ("batch_norm.placement", ["after_activation"], ["after", "", None]),
     ("batch_norm.implementation", ["equations", "tf_nn", "keras_layer"], ["layer", "tf.nn", None]),
@@ -329,3 +329,10 @@ def test_the_defaults_are_the_lessons() -> None:
     assert (spec.training_batches, spec.batches_per_sample) == (50_000, 500)
     assert (spec.batch_norm.momentum, spec.batch_norm.epsilon) == (0.99, 0.001)
     assert spec.batch_norm.update_population_statistics
+
+
+def test_every_replicates_seed_is_one_that_can_be_asked_for_alone() -> None:
+    last = Spec(replicates=64, seed=MAX_SEED - 63).resolve("mnist")
+    assert last.seed + last.replicates - 1 == MAX_SEED
+    with pytest.raises(ValidationError, match="at most 4294967232"):
+        Spec(replicates=64, seed=MAX_SEED - 62)

@@ -10,7 +10,7 @@ import pytest
 from builders import WITH, WITHOUT, claimed, finish, submitted, swept
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event, func, select, update
+from sqlalchemy import event, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -174,6 +174,18 @@ def test_an_experiments_status_follows_from_every_pair_of_arms(database: Databas
         for status in Status:
             listed, _ = experiments.page(session, 100, status=status)
             assert {one.id for one in listed} == {one.id for one in found if rule(pairs[one.position or 0]) is status}
+
+
+def test_on_sqlite_a_status_is_found_without_a_walk_over_all_arms_that_have_it(new_sqlite_url: str) -> None:
+    opened = Database(new_sqlite_url)
+    asked = (
+        select(Experiment.status).select_from(Experiment).compile(opened.engine, compile_kwargs={"literal_binds": True})
+    )
+    with opened.read() as session:
+        plan = " ".join(str(step) for step in session.execute(text(f"EXPLAIN QUERY PLAN {asked}")))
+    opened.close()
+    assert "uq_arms_experiment_id_name (experiment_id=?)" in plan
+    assert "ix_arms_status" not in plan
 
 
 def test_the_counts_are_those_of_the_experiments_in_every_mixture(database: Database) -> None:
