@@ -261,6 +261,7 @@ def test_any_bytes_are_understood_or_refused(door: TestClient, path: str, body: 
 def test_any_query_and_any_accept_header_are_understood_or_refused(
     door: TestClient, path: str, query: dict[str, str], accept: str
 ) -> None:
+    assume(not any(word in f"{query} {accept}".lower() for word in SECRETS))  # what was received may be shown again
     headers = {b"Accept": accept.encode("utf-8", "replace").replace(b"\r", b"").replace(b"\n", b"")}
     answer = door.get(path, params=query, headers=headers)
     if answer.status_code != 200:

@@ -604,6 +604,19 @@ def test_cancelling_rings_no_bell(api: TestClient, database: Database, bells: Re
         assert WITH in arm_ids(database, experiment_id)
 
 
-@pytest.mark.parametrize("path", ["/experiments?state=failed", "/digits?amount=3"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/experiments?state=failed",
+        f"/experiments/{ID}?full=1",
+        f"/experiments/{ID}/curve?fromat=png",
+        f"/experiments/{ID}/networks/with_batch_norm?replica=1",
+        "/sweeps?status=failed",
+        f"/sweeps/{ID}?fromat=csv",
+        f"/sweeps/{ID}/curves?offset=1",
+        "/presets?kind=depth",
+        "/digits?amount=3",
+    ],
+)
 def test_a_query_parameter_of_another_name_is_refused_not_ignored(door: TestClient, path: str) -> None:
     assert fields(door.get(path)) == [path.partition("?")[2].partition("=")[0]]
