@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.datasets import Dataset
-from models.dense import Array, DenseNetwork, softmax
+from models.dense import DenseNetwork, softmax
 from models.results import NetworkResult
-from models.spec import ArmName, BatchNormSpec, Implementation, ResolvedSpec, Spec
+from models.spec import Activation, ArmName, BatchNormSpec, Implementation, ResolvedSpec, Spec
 from worker.examination import examine
 from worker.tensorflow_setup import prepare_tensorflow
 
@@ -85,20 +86,22 @@ def test_numpy_answers_as_tensorflow_does_on_all_test_images(runs: Runs, full_mn
             assert gap <= 1e-5
 
 
-def test_the_three_implementations_give_one_curve(full_mnist: Dataset) -> None:
+@pytest.mark.parametrize(("activation", "images_apart"), [("sigmoid", 5), ("relu", 15)])  # of 5,000: 1e-3 and 3e-3
+def test_the_three_implementations_give_one_curve(activation: Activation, most_apart: int, full_mnist: Dataset) -> None:
+    # Where a ReLU stands within rounding of 0, two implementations part for good; whether one does, and how far they
+    # are apart then, depends on the machine. Measured on one: at most 5 images.
     data = ResidentData(full_mnist)
 
-    def curve(implementation: Implementation) -> Array:
-        settings = BatchNormSpec(implementation=implementation)
-        spec = Spec(training_batches=2_000, batches_per_sample=50, seed=1, batch_norm=settings).resolve("mnist")
+    def curve(implementation: Implementation, seed: int) -> NDArray[np.int64]:
+        chosen = {"activation": activation, "batch_norm": BatchNormSpec(implementation=implementation), "seed": seed}
+        spec = lesson(seed).model_copy(update=chosen)
         steps = train(spec, ArmName.WITH_BATCH_NORM, data)
-        return np.array([step.sample.correct[0] / step.sample.total for step in steps if step.sample is not None])
+        return np.array([step.sample.correct[0] for step in steps if step.sample is not None])
 
-    expected = curve("equations")
     for implementation in ("tf_nn", "keras_layer"):
-        gap = np.abs(curve(implementation) - expected).max()
-        print(f"{implementation}: largest difference from the equations {gap:.4f} of accuracy")
-        assert gap <= 1e-3
+        gaps = [int(np.abs(curve(implementation, seed) - curve("equations", seed)).max()) for seed in (1, 2, 3)]
+        print(f"{activation}, {implementation}: at most {gaps} of 5,000 images apart from the equations")
+        assert max(gaps) <= images_apart
 
 
 def test_replicate_0_of_a_stack_of_8_is_the_experiment_run_alone(full_mnist: Dataset) -> None:
