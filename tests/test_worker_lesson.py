@@ -87,7 +87,9 @@ def test_numpy_answers_as_tensorflow_does_on_all_test_images(runs: Runs, full_mn
 
 
 @pytest.mark.parametrize(("activation", "images_apart"), [("sigmoid", 5), ("relu", 15)])  # of 5,000: 1e-3 and 3e-3
-def test_the_three_implementations_give_one_curve(activation: Activation, most_apart: int, full_mnist: Dataset) -> None:
+def test_the_three_implementations_give_one_curve(
+    activation: Activation, images_apart: int, full_mnist: Dataset
+) -> None:
     # Where a ReLU stands within rounding of 0, two implementations part for good; whether one does, and how far they
     # are apart then, depends on the machine. Measured on one: at most 5 images.
     data = ResidentData(full_mnist)
