@@ -1,5 +1,6 @@
 """Reads a request's body once, within its limit, and says which kind of content it is."""
 
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request
@@ -65,6 +66,16 @@ def parse(model: type[Model], body: bytes) -> Model:
             received = f"{error.error_count()} errors"
             raise InvalidInput([FieldError("", f"at most {MOST_ERRORS} errors to be told of", received)]) from None
         raise InvalidInput(field_errors(error.errors(include_url=False))) from None
+
+
+def json_body(model: type[Model]) -> Callable[[Request], Coroutine[Any, Any, Model]]:
+    """Return the dependency that reads a JSON body as a strict model."""
+
+    async def read(request: Request) -> Model:
+        content_type(request, (JSON,))
+        return parse(model, await read_body(request))
+
+    return read
 
 
 def documented(schema: type[BaseModel], examples: dict[str, Any], **others: Any) -> dict[str, Any]:

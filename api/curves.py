@@ -13,6 +13,8 @@ from api.errors import responses
 from api.negotiation import MEDIA_TYPES, Format, negotiated
 from models import curves, experiments
 from models.curves import Curve
+from models.spec import ResolvedSpec
+from models.tables import Experiment
 
 router = APIRouter(prefix="/experiments", tags=["curves"])
 
@@ -40,21 +42,22 @@ def read(
         experiment = experiments.read(session, experiment_id)
         curve = curves.read(session, experiment_id)
     return Response(
-        _render(chosen, ExperimentAnswer.of(experiment), curve),
+        _render(chosen, experiment, curve),
         media_type=MEDIA_TYPES[chosen],
         headers={"Vary": "Accept"},
     )
 
 
-def _render(chosen: Format, experiment: ExperimentAnswer, curve: Curve) -> bytes | str:
+def _render(chosen: Format, experiment: Experiment, curve: Curve) -> bytes | str:
     if chosen == "csv":
         return _csv(curve)
-    answer = CurveAnswer.of(experiment.id, curve, experiment.spec.replicates)
+    spec = ResolvedSpec.model_validate(experiment.spec, strict=False)
+    answer = CurveAnswer.of(experiment.id, curve, spec.replicates)
     if chosen == "json":
         return answer.model_dump_json()
     from api.pictures import draw_curve  # Matplotlib takes a second and 50 MB: not before the first picture
 
-    return draw_curve(answer, experiment, chosen)
+    return draw_curve(answer, ExperimentAnswer.of(experiment), chosen)
 
 
 def _csv(curve: Curve) -> str:

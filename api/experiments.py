@@ -3,14 +3,15 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, BackgroundTasks, Depends, Query, Response
+from pydantic import Field
 
 from api import pages
 from api.answers import ExperimentAnswer, ExperimentPage
-from api.bodies import JSON, content_type, documented, parse, read_body
+from api.bodies import documented, json_body
 from api.dependencies import BellsDep, DatabaseDep, SettingsDep
 from api.errors import responses
+from api.pages import PageRequest
 from models import datasets, experiments
 from models.spec import Spec, Status
 
@@ -29,24 +30,15 @@ EXAMPLES = {
 }
 
 
-class PageRequest(BaseModel):
+class ExperimentPageRequest(PageRequest):
     """Which experiments to list."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    limit: int = Field(20, ge=1, le=100, description="Experiments on one page.")
-    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the page before.")
     status: Status | None = Field(None, description="Only experiments of this status.")
-
-
-async def _spec(request: Request) -> Spec:
-    content_type(request, (JSON,))
-    return parse(Spec, await read_body(request))
 
 
 @router.post("", status_code=202, responses=responses(413, 415, 503), openapi_extra=documented(Spec, EXAMPLES))
 def submit(
-    spec: Annotated[Spec, Depends(_spec)],
+    spec: Annotated[Spec, Depends(json_body(Spec))],
     settings: SettingsDep,
     database: DatabaseDep,
     bells: BellsDep,
@@ -63,7 +55,7 @@ def submit(
 
 
 @router.get("", responses=responses(503))
-def read_page(asked: Annotated[PageRequest, Query()], database: DatabaseDep) -> ExperimentPage:
+def read_page(asked: Annotated[ExperimentPageRequest, Query()], database: DatabaseDep) -> ExperimentPage:
     """List experiments, newest first."""
     with database.read() as session:
         found, following = experiments.page(session, asked.limit, pages.decode(asked.cursor), asked.status)

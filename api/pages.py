@@ -1,11 +1,22 @@
-"""The cursor of a list: where the next page begins, as text that users pass back and need not understand."""
+"""The pages of a list, and the cursor: where the next one begins, as text that users need not understand."""
 
 import base64
 from datetime import UTC, datetime
 from uuid import UUID
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from models.errors import FieldError, InvalidInput
 from models.experiments import Cursor
+
+
+class PageRequest(BaseModel):
+    """Which part of a list to read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: int = Field(20, ge=1, le=100, description="How many on one page.")
+    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the page before.")
 
 
 def encode(cursor: Cursor | None) -> str | None:

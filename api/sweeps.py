@@ -3,15 +3,15 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Response
 
 from api import pages
 from api.answers import CurveAnswer, ExperimentAnswer
-from api.bodies import JSON, content_type, documented, parse, read_body
+from api.bodies import documented, json_body
 from api.dependencies import BellsDep, DatabaseDep, SettingsDep
 from api.errors import responses
 from api.negotiation import MEDIA_TYPES, negotiated
+from api.pages import PageRequest
 from api.sweep_answers import SweepAnswer, SweepPage, SweepSummary, as_csv
 from models import curves, datasets, sweeps
 from models.database import Database
@@ -49,23 +49,9 @@ EXAMPLES = {
 }
 
 
-class SweepPageRequest(BaseModel):
-    """Which sweeps to list."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    limit: int = Field(20, ge=1, le=100, description="Sweeps on one page.")
-    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the page before.")
-
-
-async def _request(request: Request) -> SweepRequest:
-    content_type(request, (JSON,))
-    return parse(SweepRequest, await read_body(request))
-
-
 @router.post("", status_code=202, responses=responses(413, 415, 503), openapi_extra=documented(SweepRequest, EXAMPLES))
 def submit(
-    asked: Annotated[SweepRequest, Depends(_request)],
+    asked: Annotated[SweepRequest, Depends(json_body(SweepRequest))],
     settings: SettingsDep,
     database: DatabaseDep,
     bells: BellsDep,
@@ -82,7 +68,7 @@ def submit(
 
 
 @router.get("", responses=responses(503))
-def read_page(asked: Annotated[SweepPageRequest, Query()], database: DatabaseDep) -> SweepPage:
+def read_page(asked: Annotated[PageRequest, Query()], database: DatabaseDep) -> SweepPage:
     """List sweeps, newest first."""
     with database.read() as session:
         found, following = sweeps.page(session, asked.limit, pages.decode(asked.cursor))

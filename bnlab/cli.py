@@ -5,6 +5,7 @@ Exit codes: 0 it worked; 1 the server said no, or the experiment did not succeed
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ from bnlab.console import (
     print_json,
     print_tables,
     print_warnings,
+    tell_submitted,
     write,
 )
 
@@ -58,16 +60,8 @@ def submit(
     """Submit an experiment and print its id."""
     with connected(context.obj) as client:
         experiment = client.submit(**spec)
-        if not as_json:
-            typer.echo(experiment["id"])
-        if wait:
-            experiment = follow(client, experiment["id"], context.obj)
-        if as_json:
-            print_json(experiment)
-        elif wait:
-            print_experiment(experiment)
-    if wait and experiment["status"] != "succeeded":
-        raise typer.Exit(1)
+        waited = partial(follow, client, experiment["id"], context.obj) if wait else None
+        tell_submitted(experiment, waited, print_experiment, as_json)
 
 
 @app.command("list")

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # each command imports what it needs: `bnlab --help` should n
     from bnlab.client import Client
 
 INTERRUPTED = 130
+
+Json = dict[str, Any]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the server's JSON.")]
 Png = Annotated[Path | None, typer.Option(help="Write the picture to this file.")]
@@ -53,6 +55,21 @@ def left_running(what: str, command: str, url: str | None) -> Iterator[None]:
         bnlab = f"bnlab --url {url}" if url else "bnlab"
         typer.echo(f"The {what} goes on. Look at it again with: {bnlab} {command}", err=True)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def tell_submitted(
+    answer: Json, waited: Callable[[], Json] | None, show: Callable[[Json], None], as_json: bool
+) -> None:
+    """Print the id of what was submitted; if it is waited for, also what came of it, and end with 1 if it failed."""
+    if not as_json:
+        typer.echo(answer["id"])
+    ended = waited() if waited else answer
+    if as_json:
+        print_json(ended)
+    elif waited:
+        show(ended)
+    if waited and ended["status"] != "succeeded":
+        raise typer.Exit(1)
 
 
 def print_tables(*tables: "Table") -> None:

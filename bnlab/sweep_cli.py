@@ -1,13 +1,14 @@
 """The commands `bnlab sweep …`: submit many experiments at once, look at them as one, stop them."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bnlab import options
-from bnlab.console import AsJson, Png, Svg, connected, left_running, print_json, print_tables, write
+from bnlab.console import AsJson, Png, Svg, connected, left_running, print_json, print_tables, tell_submitted, write
 from bnlab.grid import parse_grid, parse_presets
 
 if TYPE_CHECKING:
@@ -43,16 +44,8 @@ def submit(
         raise typer.BadParameter("A sweep needs an axis: give --grid or --presets.")
     with connected(context.obj) as client:
         sweep = client.submit_sweep(spec or None, axes, names)
-        if not as_json:
-            typer.echo(sweep["id"])
-        if wait:
-            sweep = follow(client, sweep["id"], context.obj)
-        if as_json:
-            print_json(sweep)
-        elif wait:
-            print_sweep(sweep)
-    if wait and sweep["status"] != "succeeded":
-        raise typer.Exit(1)
+        waited = partial(follow, client, sweep["id"], context.obj) if wait else None
+        tell_submitted(sweep, waited, print_sweep, as_json)
 
 
 @app.command("list")

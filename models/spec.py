@@ -160,15 +160,10 @@ class Spec(_Strict):
 
     def resolve(self, default_dataset: DatasetName) -> "ResolvedSpec":
         """Return the complete spec: an open seed is drawn, an open data set is the server's default."""
-        return ResolvedSpec(
-            **{
-                **self.filled(),
-                "seed": secrets.randbelow(MAX_SEED + 2 - self.filled()["replicates"])
-                if self.seed is None
-                else self.seed,
-                "dataset": self.dataset or default_dataset,
-            }
-        )
+        filled = self.filled()
+        if filled["seed"] is None:
+            filled["seed"] = secrets.randbelow(MAX_SEED + 2 - filled["replicates"])
+        return ResolvedSpec(**{**filled, "dataset": self.dataset or default_dataset})
 
 
 class ResolvedSpec(Spec):

@@ -218,12 +218,10 @@ def test_the_batches_until_90_percent_are_those_before_the_first_point_that_has_
 
 
 @pytest.mark.parametrize("implementation", ["tf_nn", "keras_layer"])
-@pytest.mark.parametrize(("activation", "most_apart"), [("sigmoid", 0), ("tanh", 0), ("relu", 4)])
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
 def test_after_100_batches_every_implementation_gives_the_logits_of_the_equations(
-    implementation: Implementation, activation: Activation, most_apart: int, resident: ResidentData, digits: Dataset
+    implementation: Implementation, activation: Activation, resident: ResidentData, digits: Dataset
 ) -> None:
-    # Where a ReLU stands within rounding of 0, two implementations part for good, by about 1e-3; which of five seeds do
-    # depends on the machine (on one, two of them).
     images = digits.test_images.astype(np.float32) / np.float32(255)
 
     def logits(chosen: Implementation, seed: int) -> Array:
@@ -240,7 +238,7 @@ def test_after_100_batches_every_implementation_gives_the_logits_of_the_equation
 
     gaps = [float(np.abs(logits(implementation, seed) - logits("equations", seed)).max()) for seed in range(1, 6)]
     print(f"{activation}, {implementation}: largest differences of logits {[f'{gap:.0e}' for gap in gaps]}")
-    assert sum(gap >= 1e-4 for gap in gaps) <= most_apart
+    assert max(gaps) < 1e-4
 
 
 def test_progress_counts_every_batch_and_measures_speed_after_the_first_chunk(resident: ResidentData) -> None:

@@ -7,7 +7,7 @@ only. The formulas are those of Ioffe and Szegedy (2015): algorithm 1 in trainin
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import tensorflow as tf
@@ -42,44 +42,46 @@ class Normalization:
     inference: Callable[[BatchNormSpec, Layer, tf.Tensor], tf.Tensor]
 
 
+def _from_moments(
+    moments: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+    normalized: Callable[[BatchNormSpec, Layer, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor],
+) -> Normalization:
+    """Return the way that takes a batch's mean and variance, each [R, m], from z and normalizes z with them."""
+
+    def training(settings: BatchNormSpec, layer: Layer, z: tf.Tensor) -> Normalized:
+        mean, variance = moments(z)
+        return Normalized(
+            normalized(settings, layer, z, mean, variance),
+            _moved(settings, layer.population_mean, mean),
+            _moved(settings, layer.population_variance, variance),
+        )
+
+    def inference(settings: BatchNormSpec, layer: Layer, z: tf.Tensor) -> tf.Tensor:
+        return normalized(settings, layer, z, layer.population_mean, layer.population_variance)
+
+    return Normalization(training, inference)
+
+
 def _moved(settings: BatchNormSpec, population: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
     """Return population · momentum + batch · (1 − momentum)."""
     return population * settings.momentum + batch * (1.0 - settings.momentum)
 
 
-def _equations_in_training(settings: BatchNormSpec, layer: Layer, z: tf.Tensor) -> Normalized:
-    mean = tf.reduce_mean(z, axis=1)  # eq. 1 of algorithm 1, [R, m]
-    variance = tf.reduce_mean(tf.square(z - mean[:, None]), axis=1)  # eq. 2, biased, [R, m]
-    return Normalized(
-        _scaled_and_shifted(settings, layer, z, mean, variance),
-        _moved(settings, layer.population_mean, mean),
-        _moved(settings, layer.population_variance, variance),
-    )
+def _mean_and_variance(z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return eqs. 1 and 2 of algorithm 1, the variance biased, each [R, m].
 
-
-def _equations_at_inference(settings: BatchNormSpec, layer: Layer, z: tf.Tensor) -> tf.Tensor:
-    return _scaled_and_shifted(settings, layer, z, layer.population_mean, layer.population_variance)
+    The mean in the variance is a constant for the gradient: its share of it, the sum of all z − mean, is 0.
+    """
+    mean = tf.reduce_mean(z, axis=1)
+    return mean, tf.reduce_mean(tf.square(z - tf.stop_gradient(mean)[:, None]), axis=1)
 
 
 def _scaled_and_shifted(
     settings: BatchNormSpec, layer: Layer, z: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor
 ) -> tf.Tensor:
-    """Return gamma (z − mean) / √(variance + epsilon) + beta: eqs. 3 and 4, [R, B, m]."""
-    scale = layer.gamma * tf.math.rsqrt(variance + settings.epsilon)  # [R, m]
-    return (z - mean[:, None]) * scale[:, None] + layer.beta[:, None]
-
-
-def _tf_nn_in_training(settings: BatchNormSpec, layer: Layer, z: tf.Tensor) -> Normalized:
-    mean, variance = tf.nn.moments(z, axes=[1])  # each [R, m]
-    return Normalized(
-        _tf_nn(settings, layer, z, mean, variance),
-        _moved(settings, layer.population_mean, mean),
-        _moved(settings, layer.population_variance, variance),
-    )
-
-
-def _tf_nn_at_inference(settings: BatchNormSpec, layer: Layer, z: tf.Tensor) -> tf.Tensor:
-    return _tf_nn(settings, layer, z, layer.population_mean, layer.population_variance)
+    """Return gamma (z − mean) / √(variance + epsilon) + beta, eqs. 3 and 4, as one product and one sum: [R, B, m]."""
+    scale = tf.math.rsqrt(variance + settings.epsilon) * layer.gamma  # [R, m]
+    return z * scale[:, None] + (layer.beta - mean * scale)[:, None]
 
 
 def _tf_nn(settings: BatchNormSpec, layer: Layer, z: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
@@ -128,7 +130,7 @@ def _keras_layer(settings: BatchNormSpec, layer: Layer, z: tf.Tensor, training: 
 
 
 NORMALIZATIONS: Mapping[Implementation, Normalization] = {
-    "equations": Normalization(_equations_in_training, _equations_at_inference),
-    "tf_nn": Normalization(_tf_nn_in_training, _tf_nn_at_inference),
+    "equations": _from_moments(_mean_and_variance, _scaled_and_shifted),
+    "tf_nn": _from_moments(partial(tf.nn.moments, axes=[1]), _tf_nn),
     "keras_layer": Normalization(_keras_layer_in_training, _keras_layer_at_inference),
 }
