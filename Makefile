@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo up test check bench lock
+.PHONY: setup demo up test check bench faults lock
 
 setup: $(VENV)/.ready
 
@@ -35,6 +35,9 @@ check: setup  ## style, types, arrows between the rooms
 
 bench: setup  ## measure
 	@$(BIN)/python -m bench
+
+faults: setup  ## break the running service on purpose and count what is lost
+	@$(BIN)/python -m faults
 
 lock: setup  ## resolve the requirements anew
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --quiet -o requirements/dev.txt

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, Field, PlainSerializer
@@ -91,6 +91,12 @@ class ArmAnswer(BaseModel):
     starting_weights_sha256: list[str | None] | None = Field(
         description="Per replicate, of the weights it started from: both arms have the same."
     )
+    fingerprint: dict[str, Any] | None = Field(
+        description="What trained it: versions, threads, device, processor; null until a worker has claimed it."
+    )
+    generation: int = Field(
+        description="How often it has begun at batch 0; more than 1 after it moved to another set-up."
+    )
 
     @classmethod
     def of(cls, arm: Arm) -> "ArmAnswer":
@@ -110,6 +116,8 @@ class ArmAnswer(BaseModel):
             diverged_at=min(diverged.values(), default=None),
             diverged_replicates=list(diverged),
             starting_weights_sha256=[network.starting_weights_sha256 for network in networks] or None,
+            fingerprint=arm.fingerprint,
+            generation=arm.generation,
         )
 
 

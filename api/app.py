@@ -8,7 +8,7 @@ from anyio import to_thread
 from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 
-from api import curves, digits, errors, experiments, health, networks, predictions, presets, sweeps
+from api import curves, digits, errors, experiments, health, history, networks, predictions, presets, sweeps
 from api.bells import Bells
 from api.cache import NetworkCache
 from api.dependencies import only_known_parameters
@@ -32,6 +32,7 @@ def create_app(settings: Settings) -> FastAPI:
         prepare_folders(settings)
         to_thread.current_default_thread_limiter().total_tokens = POOL_SIZE  # a thread never waits for a connection
         yield
+        app.state.bells.close()
         app.state.database.close()
 
     app = FastAPI(
@@ -49,7 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.networks = NetworkCache(settings.network_cache_bytes)
     errors.install(app)
     app.get("/", include_in_schema=False)(_to_the_documents)
-    for room in (experiments, curves, networks, sweeps, presets):
+    for room in (experiments, curves, history, networks, sweeps, presets):
         app.include_router(room.router, dependencies=[Depends(only_known_parameters)])
     for room in (predictions, digits, health):  # the first two refuse by themselves; a probe may ask as it likes
         app.include_router(room.router)

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -22,6 +22,7 @@ from models.errors import (
     FieldError,
     InvalidInput,
     NotFound,
+    QueueFull,
     Unavailable,
 )
 from models.validation import field_errors
@@ -29,17 +30,25 @@ from models.validation import field_errors
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
+QUEUE_RETRY_AFTER_S = 30
 SHOWN_CHARACTERS = 120
 SHOWN_ERRORS = 20
 
 #: RFC 9110's names where Python's differ from one version to the next; titles and codes are made of them.
 PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
 
+#: When to try again.
+RETRY_AFTER: dict[int, int] = {
+    HTTPStatus.SERVICE_UNAVAILABLE: RETRY_AFTER_S,
+    HTTPStatus.TOO_MANY_REQUESTS: QUEUE_RETRY_AFTER_S,
+}
+
 #: The first class that fits decides.
 STATUS: tuple[tuple[type[BnlabError], HTTPStatus], ...] = (
     (InvalidInput, HTTPStatus.UNPROCESSABLE_ENTITY),
     (NotFound, HTTPStatus.NOT_FOUND),
     (Conflict, HTTPStatus.CONFLICT),
+    (QueueFull, HTTPStatus.TOO_MANY_REQUESTS),
     (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 
@@ -105,7 +114,7 @@ def problem(
     ]
     if len(errors) > SHOWN_ERRORS:
         detail += f" These are the first {SHOWN_ERRORS} of {len(errors)} errors."
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    headers = {"Retry-After": str(RETRY_AFTER[status])} if status in RETRY_AFTER else None
     body = {
         **(details or {}),
         "type": f"urn:bnlab:problem:{code}",
@@ -163,6 +172,7 @@ def install(app: FastAPI) -> None:
         return answer
 
     @app.exception_handler(OperationalError)
+    @app.exception_handler(InterfaceError)
     @app.exception_handler(ProgrammingError)  # its tables are not there
     @app.exception_handler(PoolTimeout)
     def _database(_request: Request, error: Exception) -> JSONResponse:

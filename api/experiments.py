@@ -3,17 +3,19 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
+from sqlalchemy.orm import Session
 
 from api import pages
 from api.answers import ExperimentAnswer, ExperimentPage
 from api.bodies import documented, json_body
 from api.dependencies import BellsDep, DatabaseDep, SettingsDep
 from api.errors import responses
+from api.idempotency import ACCEPTED, KeyHeader, accept
 from api.pages import PageRequest
-from models import datasets, experiments
-from models.spec import Spec, Status
+from models import admission, datasets, experiments
+from models.spec import ArmName, Spec, Status
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
 
@@ -36,22 +38,31 @@ class ExperimentPageRequest(PageRequest):
     status: Status | None = Field(None, description="Only experiments of this status.")
 
 
-@router.post("", status_code=202, responses=responses(413, 415, 503), openapi_extra=documented(Spec, EXAMPLES))
+@router.post(
+    "",
+    status_code=202,
+    response_model=ExperimentAnswer,
+    responses={**ACCEPTED, **responses(413, 415, 429, 503)},
+    openapi_extra=documented(Spec, EXAMPLES),
+)
 def submit(
     spec: Annotated[Spec, Depends(json_body(Spec))],
     settings: SettingsDep,
     database: DatabaseDep,
     bells: BellsDep,
-    after: BackgroundTasks,
-    response: Response,
-) -> ExperimentAnswer:
-    """Accept an experiment: both arms are queued and committed before this answers."""
+    key: KeyHeader = None,
+) -> Response:
+    """Accept an experiment: both arms are queued and committed before this answers. 429 while too many wait."""
     resolved = spec.resolve(settings.dataset)
-    with database.write() as session:
-        experiment = experiments.create(session, resolved, datasets.SHA256[resolved.dataset])
-    after.add_task(bells.ring, [arm.id for arm in experiment.arms])
-    response.headers["Location"] = f"/experiments/{experiment.id}"
-    return ExperimentAnswer.of(experiment)
+
+    def make(session: Session) -> ExperimentAnswer:
+        admission.admit(session, 1, settings.max_queued_experiments)
+        return ExperimentAnswer.of(experiments.create(session, resolved, datasets.SHA256[resolved.dataset]))
+
+    accepted = accept(database, router.prefix, spec, key, make)
+    if not accepted.replayed:
+        bells.ring(len(ArmName))
+    return accepted.response()
 
 
 @router.get("", responses=responses(503))

@@ -3,20 +3,22 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
+from sqlalchemy.orm import Session
 
 from api import pages
 from api.answers import CurveAnswer, ExperimentAnswer
 from api.bodies import documented, json_body
 from api.dependencies import BellsDep, DatabaseDep, SettingsDep
 from api.errors import responses
+from api.idempotency import ACCEPTED, KeyHeader, accept
 from api.negotiation import MEDIA_TYPES, negotiated
 from api.pages import PageRequest
 from api.sweep_answers import SweepAnswer, SweepPage, SweepSummary, as_csv
-from models import curves, datasets, sweeps
-from models.database import Database
+from models import admission, curves, datasets, sweeps
 from models.errors import FieldError, InvalidInput
 from models.grid import SweepRequest
+from models.spec import ArmName
 
 router = APIRouter(prefix="/sweeps", tags=["sweeps"])
 
@@ -49,22 +51,35 @@ EXAMPLES = {
 }
 
 
-@router.post("", status_code=202, responses=responses(413, 415, 503), openapi_extra=documented(SweepRequest, EXAMPLES))
+@router.post(
+    "",
+    status_code=202,
+    response_model=SweepAnswer,
+    responses={**ACCEPTED, **responses(413, 415, 429, 503)},
+    openapi_extra=documented(SweepRequest, EXAMPLES),
+)
 def submit(
     asked: Annotated[SweepRequest, Depends(json_body(SweepRequest))],
     settings: SettingsDep,
     database: DatabaseDep,
     bells: BellsDep,
-    after: BackgroundTasks,
-    response: Response,
-) -> SweepAnswer:
-    """Accept a sweep: all of its experiments are queued and committed before this answers, or none is."""
+    key: KeyHeader = None,
+) -> Response:
+    """Accept a sweep: all of its experiments are queued and committed before this answers, or none is.
+
+    429 if, with all of them, too many would wait.
+    """
     resolved = [spec.resolve(settings.dataset) for spec in asked.specs()]
-    with database.write() as session:
-        sweep_id, arm_ids = sweeps.create(session, asked, [(spec, datasets.SHA256[spec.dataset]) for spec in resolved])
-    after.add_task(bells.ring, arm_ids)
-    response.headers["Location"] = f"/sweeps/{sweep_id}"
-    return _answer(database, sweep_id)
+
+    def make(session: Session) -> SweepAnswer:
+        admission.admit(session, len(resolved), settings.max_queued_experiments)
+        specs = [(spec, datasets.SHA256[spec.dataset]) for spec in resolved]
+        return _answer(session, sweeps.create(session, asked, specs))
+
+    accepted = accept(database, router.prefix, asked, key, make)
+    if not accepted.replayed:
+        bells.ring(len(resolved) * len(ArmName))
+    return accepted.response()
 
 
 @router.get("", responses=responses(503))
@@ -96,7 +111,8 @@ def read(
 ) -> Response:
     """Read a sweep: how far it is, and what came out of each of its experiments."""
     chosen = format or negotiated(accept, ("json", "csv"))
-    answer = _answer(database, sweep_id)
+    with database.read() as session:
+        answer = _answer(session, sweep_id)
     content = as_csv(answer) if chosen == "csv" else answer.model_dump_json()
     return Response(content, media_type=MEDIA_TYPES[chosen], headers={"Vary": "Accept"})
 
@@ -146,13 +162,13 @@ def cancel(sweep_id: UUID, database: DatabaseDep) -> SweepAnswer:
     """Cancel a sweep: what waits ends at once, what runs within about a second; results and points are kept."""
     with database.write() as session:
         sweeps.cancel(session, sweep_id)
-    return _answer(database, sweep_id)
-
-
-def _answer(database: Database, sweep_id: UUID) -> SweepAnswer:
     with database.read() as session:
-        sweep, summary = sweeps.read(session, sweep_id)
-        return SweepAnswer.whole(sweep, summary, sweeps.experiments_of(session, sweep_id))
+        return _answer(session, sweep_id)
+
+
+def _answer(session: Session, sweep_id: UUID) -> SweepAnswer:
+    sweep, summary = sweeps.read(session, sweep_id)
+    return SweepAnswer.whole(sweep, summary, sweeps.experiments_of(session, sweep_id))
 
 
 def _title(values: dict[str, object]) -> str:

@@ -2,9 +2,15 @@
 
 import sys
 
-from bench import api, replicates, service, training
+from bench import api, replicates, safety, service, training
 
-MEASUREMENTS = {"training": training.main, "replicates": replicates.main, "service": service.main, "api": api.main}
+MEASUREMENTS = {
+    "training": training.main,
+    "replicates": replicates.main,
+    "safety": safety.main,
+    "service": service.main,
+    "api": api.main,
+}
 
 
 def main(names: list[str]) -> None:

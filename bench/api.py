@@ -62,13 +62,12 @@ def _store_a_network(folder: Path) -> None:
     small = datasets.load("mnist-5k", folder)
     with database.write() as session:
         spec = Spec(seed=1).resolve("mnist-5k")
-        for arm in experiments.create(session, spec, datasets.SHA256["mnist-5k"]).arms:
-            held = arms.claim(session, arm.id, "bench")
-            assert held is not None
-            arrays = starting_arrays(spec, arm.name, 0)
-            result = examine(DenseNetwork(spec, arm.name, arrays), small, 0)
+        experiments.create(session, spec, datasets.SHA256["mnist-5k"])
+        while held := arms.claim(session, "bench", {}, lease_s=60):
+            arrays = starting_arrays(spec, held.name, 0)
+            result = examine(DenseNetwork(spec, held.name, arrays), small, 0)
             row = networks.to_row(
-                arm.id,
+                held.arm_id,
                 0,
                 arrays,
                 starting_weights_sha256=weights_sha256(arrays),

@@ -23,6 +23,8 @@ class Child:
     def __init__(self, name: str, command: Sequence[str], log: Path, cwd: Path, env: Mapping[str, str]) -> None:
         self.name = name
         self.log = log
+        self._command, self._cwd, self._env = command, cwd, env
+        self._group_gone = False
         with log.open("ab") as out:
             self._log_start = out.tell()
             self._process = subprocess.Popen(
@@ -35,6 +37,10 @@ class Child:
                 start_new_session=True,
             )
         self.pid = self._process.pid
+
+    def again(self) -> "Child":
+        """Start the same command once more, with the same log."""
+        return Child(self.name, self._command, self.log, self._cwd, self._env)
 
     def ending(self) -> str | None:
         """Return how it ended, in words, or None while it runs."""
@@ -51,10 +57,17 @@ class Child:
         """Send SIGTERM to the process alone: it ends its own children as it sees fit."""
         self._process.terminate()  # does nothing to a process that has ended
 
+    def leaves_somebody(self) -> bool:
+        """Say whether it or a process of its group is still there."""
+        self._group_gone = self._group_gone or not group_lives(self.pid)
+        return not self._group_gone
+
     def kill(self) -> None:
-        """Kill what is left of it, its own children included, and wait for its end."""
-        kill_group(self.pid)
+        """Kill what is left of it, its own children included, and wait for its end; nothing happens the second time."""
+        if self.leaves_somebody():
+            kill_group(self.pid)
         self._process.wait()
+        self._group_gone = True  # from now on its number may be somebody else's
 
 
 def end_in_order(children: Sequence[Child], grace_s: float) -> None:
@@ -74,6 +87,15 @@ def kill_group(pid: int) -> None:
     """Kill the process and its children, as one group; nothing happens if there are none."""
     with suppress(ProcessLookupError, PermissionError):  # macOS: not permitted, when only zombies are left
         os.killpg(pid, signal.SIGKILL)
+
+
+def group_lives(pid: int) -> bool:
+    """Say whether a process of the group is there; its number is nobody else's as long as one is."""
+    try:
+        os.killpg(pid, 0)
+    except (ProcessLookupError, PermissionError):  # macOS: not permitted, when only zombies are left
+        return False
+    return True
 
 
 def ending_in_words(code: int) -> str:

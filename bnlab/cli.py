@@ -14,6 +14,7 @@ import typer
 from bnlab import options, sweep_cli
 from bnlab.console import (
     AsJson,
+    IdempotencyKey,
     Png,
     Svg,
     connected,
@@ -54,12 +55,13 @@ def everywhere(
 def submit(
     context: typer.Context,
     spec: Mapping[str, Any],
+    idempotency_key: IdempotencyKey = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show the progress until the experiment has ended.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Submit an experiment and print its id."""
     with connected(context.obj) as client:
-        experiment = client.submit(**spec)
+        experiment = client.submit(idempotency_key=idempotency_key, **spec)
         waited = partial(follow, client, experiment["id"], context.obj) if wait else None
         tell_submitted(experiment, waited, print_experiment, as_json)
 
@@ -96,6 +98,22 @@ def show(context: typer.Context, id: Id, as_json: AsJson = False) -> None:
         print_json(experiment)
     else:
         print_experiment(experiment)
+
+
+@app.command()
+def history(context: typer.Context, id: Id, as_json: AsJson = False) -> None:
+    """Show what happened to an experiment: when each arm was claimed, came back into the queue, ended, and why."""
+    with connected(context.obj) as client:
+        answer = client.history(id)
+    if as_json:
+        print_json(answer)
+        return
+    if not answer["events"]:
+        typer.echo("No history was kept of this experiment.")
+        return
+    from bnlab.tables import history_table
+
+    print_tables(history_table(answer["events"]))
 
 
 @app.command()

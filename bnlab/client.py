@@ -23,9 +23,15 @@ PICTURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 class Client(Connection):
     """The questions one server answers."""
 
-    def submit(self, **spec: Any) -> Json:
-        """Submit a spec, every field of which may be left out, and return the experiment."""
-        return self._json("POST", "/experiments", body=spec)
+    def submit(self, *, idempotency_key: str | None = None, **spec: Any) -> Json:
+        """Submit a spec, every field of which may be left out, and return the experiment.
+
+        For one `idempotency_key` the server makes one experiment, however often it is sent; left out, each call draws
+        a new one. So the request is sent again, up to six times in all, when it may have arrived and the answer
+        stays out: the connection broke, the time was over, the server restarts (502, 503, 504). A server that refuses
+        the first connection, or has too much to do (429), is not asked again.
+        """
+        return self._make("/experiments", spec, idempotency_key)
 
     def experiment(self, id: str) -> Json:
         """Return one experiment as it stands."""
@@ -56,6 +62,10 @@ class Client(Connection):
     def curve_picture(self, id: str, format: Literal["png", "svg"] = "png") -> bytes:
         """Return the curve drawn as the lesson draws it."""
         return self._send("GET", _path("experiments", id, "curve"), params={"format": format}).content
+
+    def history(self, id: str) -> Json:
+        """Return `events`, what happened to both arms, the oldest first: when, from what to what, why, by whom."""
+        return self._json("GET", _path("experiments", id, "history"))
 
     def cancel(self, id: str) -> Json:
         """Ask for the experiment to be stopped, and return it; a running arm stops within about a second."""
@@ -121,12 +131,15 @@ class Client(Connection):
         base: Mapping[str, Any] | None = None,
         grid: Mapping[str, Sequence[Any]] | None = None,
         presets: str | Sequence[str] | None = None,
+        *,
+        idempotency_key: str | None = None,
     ) -> Json:
         """Submit one experiment for each combination of the values in the grid, and return the sweep.
 
         `base` is the spec they share. `presets` is one more axis: names, or "lesson" for all that the lesson ran.
+        For one `idempotency_key` the server makes one sweep; the request is sent again as by `submit`.
         """
-        return self._json("POST", "/sweeps", body=given(base=base, grid=grid, presets=presets))
+        return self._make("/sweeps", given(base=base, grid=grid, presets=presets), idempotency_key)
 
     def sweep(self, id: str) -> Json:
         """Return one sweep as it stands, with all its experiments."""

@@ -1,21 +1,40 @@
 """How the client speaks HTTP: what is sent, what comes back, and which error each failure is."""
 
 import json
+import re
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
 import httpx
 
-from bnlab.errors import ApiProblem, NotAnAddress, NotJson, ServerUnreachable, UnexpectedAnswer
+from bnlab.errors import ApiProblem, NotAKey, NotAnAddress, NotJson, ServerUnreachable, UnexpectedAnswer
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 #: Never through a proxy that the environment names for the world outside.
 THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
 
+#: What a server answers that restarts, or somebody before it; whether it did what was asked, they do not say.
+RESTARTING_STATUSES = frozenset({502, 503, 504})
+
 #: What a server answers that restarts or is busy.
-PASSING_STATUSES = frozenset({429, 502, 503, 504})
+PASSING_STATUSES = RESTARTING_STATUSES | {429}
+
+#: What goes wrong with a connection that stood: the request may have arrived.
+BROKEN = (
+    httpx.ReadError,
+    httpx.ReadTimeout,
+    httpx.WriteError,
+    httpx.WriteTimeout,
+    httpx.CloseError,
+    httpx.RemoteProtocolError,
+)
+
+#: The waits before a request that makes something is sent again.
+RETRY_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 4.0)
 
 Json = dict[str, Any]
 
@@ -56,13 +75,28 @@ class Connection:
             raise UnexpectedAnswer(url=self.base_url, reason=f"{method} {path} gave no JSON object")
         return answer
 
+    def _make(self, path: str, body: Json, key: str | None) -> Json:
+        """POST what makes something until there is an answer; by its key the server makes it once only."""
+        headers = {"Idempotency-Key": uuid4().hex if key is None else _visible(key)}
+        reached = False  # from then on a refused connection is a server that restarts
+        for pause_s in RETRY_PAUSES_S:
+            try:
+                return self._json("POST", path, body=body, headers=headers)
+            except (ServerUnreachable, ApiProblem) as error:
+                reached = reached or _reached(error)
+                if not (reached and _unanswered(error)):
+                    raise
+            time.sleep(pause_s)
+        return self._json("POST", path, body=body, headers=headers)
+
     def _send(
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, **request: Any
     ) -> httpx.Response:
         try:
             response = self._http.request(method, path, params=given(**(params or {})), **request)
         except httpx.RequestError as error:
-            raise ServerUnreachable(url=self.base_url, reason=_reason(error)) from error
+            reached = isinstance(error, BROKEN)
+            raise ServerUnreachable(url=self.base_url, reason=_reason(error), reached=reached) from error
         if response.is_success:
             return response
         raise ApiProblem(response.status_code, {"title": response.reason_phrase, **(_object_in(response) or {})})
@@ -76,6 +110,20 @@ def given(**values: Any) -> Json:
 def passes(error: ServerUnreachable | ApiProblem) -> bool:
     """Say whether the same request may succeed in a while."""
     return isinstance(error, ServerUnreachable) or error.status in PASSING_STATUSES
+
+
+def _reached(error: ServerUnreachable | ApiProblem) -> bool:
+    return isinstance(error, ApiProblem) or bool(error.details["reached"])
+
+
+def _unanswered(error: ServerUnreachable | ApiProblem) -> bool:
+    return isinstance(error, ServerUnreachable) or error.status in RESTARTING_STATUSES
+
+
+def _visible(key: str) -> str:
+    if not re.fullmatch("[!-~]+", key):  # a header cannot carry every character
+        raise NotAKey(key=key)
+    return key
 
 
 def _address(url: str) -> httpx.URL:

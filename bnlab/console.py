@@ -21,6 +21,9 @@ INTERRUPTED = 130
 Json = dict[str, Any]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the server's JSON.")]
+IdempotencyKey = Annotated[
+    str | None, typer.Option(help="Submitting again with the same key makes nothing new; else a key is drawn.")
+]
 Png = Annotated[Path | None, typer.Option(help="Write the picture to this file.")]
 Svg = Annotated[Path | None, typer.Option(help="Write the picture to this file.")]
 

@@ -6,6 +6,7 @@ BnlabError
 ├── UnexpectedAnswer        something answers, but it is not bnlab
 ├── ApiProblem              the server said no, and why
 ├── NotJson                 a value that JSON cannot carry
+├── NotAKey                 an idempotency key that no header can carry
 ├── WaitedTooLong           the experiment or the sweep has not ended in time
 ├── CannotWrite             the report of `bnlab lesson`
 └── CannotRun               of `bnlab up`, `bnlab demo` and `bnlab lesson`
@@ -48,6 +49,10 @@ class UnexpectedAnswer(BnlabError):
 
 class NotJson(BnlabError):
     """This cannot be sent as JSON: {reason}."""
+
+
+class NotAKey(BnlabError):
+    """{key!r} cannot be an idempotency key; one is made of visible ASCII characters, such as a UUID."""
 
 
 class WaitedTooLong(BnlabError):

@@ -106,6 +106,11 @@ def moment(time: str | None) -> str:
     return UNKNOWN if time is None else f"{datetime.fromisoformat(time):%Y-%m-%d %H:%M} UTC"
 
 
+def second(time: str) -> str:
+    """Return a time of the server to the second, without its zone, which is UTC."""
+    return f"{datetime.fromisoformat(time):%Y-%m-%d %H:%M:%S}"
+
+
 def seconds_between(start: str | None, end: str | None) -> float | None:
     """Return the seconds from one time of the server to another; None if either is not known."""
     if start is None or end is None:

@@ -1,8 +1,8 @@
 """Ends the children of `bnlab up` when `bnlab up` itself was killed and could not.
 
 The guard is a process of its own that reads a pipe whose other end only `bnlab up` holds: a line for each child it has
-started. The end of the pipe, however it came, says that `bnlab up` is gone. This works on systems without Linux's
-parent-death signal, and it reaches the children of a worker too.
+started, and one for each of which nothing is left. The end of the pipe, however it came, says that `bnlab up` is gone.
+This works on systems without Linux's parent-death signal, and it reaches the children of a worker too.
 """
 
 import os
@@ -19,6 +19,7 @@ from bnlab.children import kill_group
 GRACE_S = 10.0
 POLL_INTERVAL_S = 0.1
 DISMISSED = "dismissed"
+FORGET = "forget "
 
 
 class Guard:
@@ -40,6 +41,10 @@ class Guard:
     def watch(self, pid: int) -> None:
         """Tell of a child that was started."""
         self._tell(str(pid))
+
+    def forget(self, pid: int) -> None:
+        """Tell that nothing is left of a child: its number may soon be somebody else's."""
+        self._tell(f"{FORGET}{pid}")
 
     def dismiss(self) -> None:
         """Tell that all children have ended in order."""
@@ -65,7 +70,10 @@ def main(lines: Iterable[str]) -> None:
     for line in lines:
         if line.strip() == DISMISSED:
             return
-        watched.add(int(line))
+        if line.startswith(FORGET):
+            watched.discard(int(line.removeprefix(FORGET)))
+        else:
+            watched.add(int(line))
     end_all(watched, GRACE_S)
 
 

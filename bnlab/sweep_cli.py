@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnlab import options
-from bnlab.console import AsJson, Png, Svg, connected, left_running, print_json, print_tables, tell_submitted, write
+from bnlab.console import (
+    AsJson,
+    IdempotencyKey,
+    Png,
+    Svg,
+    connected,
+    left_running,
+    print_json,
+    print_tables,
+    tell_submitted,
+    write,
+)
 from bnlab.grid import parse_grid, parse_presets
 
 if TYPE_CHECKING:
@@ -32,6 +43,7 @@ def submit(
         str | None, typer.Option(help="One more axis: names of presets with commas, or the word lesson.")
     ] = None,
     spec: Mapping[str, Any],
+    idempotency_key: IdempotencyKey = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show the progress until all experiments have ended.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -43,7 +55,7 @@ def submit(
     if not (axes or names):
         raise typer.BadParameter("A sweep needs an axis: give --grid or --presets.")
     with connected(context.obj) as client:
-        sweep = client.submit_sweep(spec or None, axes, names)
+        sweep = client.submit_sweep(spec or None, axes, names, idempotency_key=idempotency_key)
         waited = partial(follow, client, sweep["id"], context.obj) if wait else None
         tell_submitted(sweep, waited, print_sweep, as_json)
 

@@ -18,6 +18,7 @@ from bnlab.figures import (
     moment,
     one_or_more,
     reached,
+    second,
     several,
     whole,
     with_interval,
@@ -79,6 +80,28 @@ def arms_table(experiment: Json) -> Table:
         table.add_row("… different answers", *map(whole, answers))
     table.add_row("diverged at batch", *(whole(arm["diverged_at"]) for arm in arms))
     return table
+
+
+def history_table(events: Iterable[Json]) -> Table:
+    """Return a line for each thing that happened to an arm: when, to which, what it led to, why, and how far it was."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in ("time (UTC)", "arm", "status", "reason"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("batches", justify="right", no_wrap=True)
+    for event in events:
+        table.add_row(
+            second(event["at"]),
+            event["arm"].removesuffix("_batch_norm"),
+            change(event),
+            event["reason"].replace("_", " "),
+            whole(event["batches_done"]),
+        )
+    return table
+
+
+def change(event: Json) -> str:
+    """Return from what to what an event led; only what it is, if it was nothing before or stays as it was."""
+    return " → ".join(dict.fromkeys(status for status in (event["from"], event["to"]) if status))
 
 
 def heading(experiment: Json) -> str:

@@ -28,6 +28,7 @@ from bnlab.errors import (
 )
 from bnlab.guard import Guard
 from bnlab.lock import StateLock
+from bnlab.supervisor import Say, Supervisor
 
 HEALTH_TIMEOUT_S = 5.0
 POLL_INTERVAL_S = 0.2
@@ -35,14 +36,12 @@ STOP_GRACE_S = 15.0
 LAST_LINES = 15
 SHOW_CURSOR = "\x1b[?25h"
 
-Say = Callable[[str], object]
-
 
 class Service:
     """The running service; it is ready inside the `with` block and gone after it.
 
-    A child that ends by itself ends everything: `check` raises ChildEnded, and so does the end of a block in which
-    the server no longer answered because of it.
+    Until it is ready, a child that ends by itself ends everything: what is configured wrongly is said at once, by
+    ChildEnded. Inside the block such a child is started again, as often as it takes.
     """
 
     def __init__(
@@ -63,6 +62,7 @@ class Service:
         self._commands = commands
         self._ready_timeout_s = ready_timeout_s
         self._guard: Guard | None = None
+        self._supervisor: Supervisor | None = None
         self._held = ExitStack()  # the guard and the lock, let go in this order
 
     @property
@@ -94,13 +94,12 @@ class Service:
             self.stop()
 
     def check(self) -> None:
-        """Raise ChildEnded if a child has ended by itself."""
-        for child in self.children:
-            if ending := child.ending():
-                raise ChildEnded(name=child.name, ending=ending, log=child.log, last_lines=indented(child.said()))
+        """Raise the unexpected error that has ended the watch over a child, if there was one."""
+        if self._supervisor:
+            self._supervisor.check()
 
     def watch(self) -> None:
-        """Stay as long as all children run. Raises ChildEnded."""
+        """Stay until interrupted, while the children are watched over."""
         while True:
             self.check()
             time.sleep(POLL_INTERVAL_S)
@@ -108,6 +107,8 @@ class Service:
     def stop(self) -> None:
         """End all children, then let go of the state folder; nothing happens the second time."""
         try:
+            if self._supervisor:
+                self._supervisor.stop()
             if self.children:
                 with suppress(OSError):  # after SIGHUP there may be no terminal to say it to
                     self._say("Stopping; running arms go back to the queue.")
@@ -117,7 +118,7 @@ class Service:
                 self._guard.dismiss()
         finally:
             self._held.close()
-            self._guard = None
+            self._guard = self._supervisor = None
 
     def _start(self) -> None:
         root = repository_root(Path(__file__).parent)
@@ -138,6 +139,9 @@ class Service:
         self._say(f"Starting the API and {self.workers_in_words}.")
         self._start_children(commands, lock, logs, root, env)
         self._wait_until_ready()
+        assert self._guard is not None
+        self._supervisor = Supervisor(self.children, self._guard, self._say)
+        self._supervisor.start()
 
     def _choose_dataset(self, command: Command, root: Path, env: dict[str, str]) -> str:
         step = "The search for a data set"
@@ -166,11 +170,16 @@ class Service:
         deadline = time.monotonic() + self._ready_timeout_s
         with Client(self.url, timeout_s=HEALTH_TIMEOUT_S) as client:
             while missing := self._missing(client):
-                self.check()
+                self._check_children()
                 if time.monotonic() > deadline:
                     folder = self.state_dir / "logs"
                     raise NotReady(timeout_s=self._ready_timeout_s, names="; ".join(missing).rstrip("."), folder=folder)
                 time.sleep(POLL_INTERVAL_S)
+
+    def _check_children(self) -> None:
+        for child in self.children:
+            if ending := child.ending():
+                raise ChildEnded(name=child.name, ending=ending, log=child.log, last_lines=indented(child.said()))
 
     def _missing(self, client: Client) -> list[str]:
         """Return who is not ready yet, and what the API says is missing."""

@@ -1,18 +1,30 @@
-"""Queries on arms: every legal change of status, each one guarded UPDATE, each write of a worker with its fence."""
+"""Queries of a worker on its arm: claim it, write to it under its fence, end it or give it back.
+
+Each change is one guarded UPDATE, with the event that tells of it in the same transaction. What happens to an arm
+whose worker is gone stands in `models/leases.py`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import case, delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from models.errors import FenceLost
-from models.spec import ArmName, ResolvedSpec, Status
+from models import checkpoints, clock, events
+from models.checkpoints import Checkpoint
+from models.errors import FenceLost, PointsDiffer
+from models.events import Change
+from models.spec import ArmName, Reason, ResolvedSpec, Status
 from models.tables import Arm, CurvePoint, Experiment, Network
+
+#: An arm that crashed waits before it is tried again: 1 s, 2 s, 4 s …, at most so long.
+MAX_WAIT_S = 60.0
+
+#: What set-up trains: versions, threads, device, processor. Equal ones give equal bits.
+Fingerprint = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -21,6 +33,7 @@ class Claim:
 
     arm_id: UUID
     fence: int
+    worker: str
     experiment_id: UUID
     name: ArmName
     stored_spec: dict[str, Any]
@@ -40,137 +53,205 @@ class Sample:
     total: int
 
 
-def claim(session: Session, arm_id: UUID, worker: str) -> Claim | None:
-    """Take a queued arm for this worker, or return None: it is taken, finished or unknown."""
-    taken = session.execute(
+def waits() -> ColumnElement[bool]:
+    """Return whether an arm may be claimed now, as SQL."""
+    due = or_(
+        Arm.not_before.is_(None),
+        Arm.not_before <= clock.now(),
+        Arm.not_before > clock.in_seconds(2 * MAX_WAIT_S),  # nobody writes that: the clock was wrong then
+    )
+    return (Arm.status == Status.QUEUED) & due
+
+
+def any_waits(session: Session) -> bool:
+    """Return whether an arm may be claimed now."""
+    return session.scalars(select(Arm.id).where(waits()).limit(1)).one_or_none() is not None
+
+
+def claim(session: Session, worker: str, fingerprint: Fingerprint, lease_s: float) -> Claim | None:
+    """Take the arm that has waited longest, or return None: none waits.
+
+    An arm that was begun with another fingerprint begins again: its points and checkpoints go, in this transaction.
+    """
+    # Workers that look at one moment each see another arm; SQLite lets one look at a time.
+    longest = select(Arm).where(waits()).order_by(Arm.created_at, Arm.id).limit(1).with_for_update(skip_locked=True)
+    arm = session.scalars(longest).one_or_none()
+    if arm is None:
+        return None
+    fence = session.execute(
         update(Arm)
-        .where(Arm.id == arm_id, Arm.status == Status.QUEUED)
+        .where(Arm.id == arm.id, Arm.status == Status.QUEUED)
         .values(
             status=Status.RUNNING,
             fence=Arm.fence + 1,
             worker=worker,
-            started_at=datetime.now(UTC),
-            batches_done=0,
+            not_before=None,
+            started_at=func.coalesce(Arm.started_at, clock.now()),
+            fingerprint=fingerprint,
+            **_leased(lease_s),
         )
-        .returning(Arm.fence, Arm.experiment_id, Arm.name)
-    ).one_or_none()
-    if taken is None:
+        .returning(Arm.fence)
+        .execution_options(synchronize_session=False)
+    ).scalar_one_or_none()
+    if fence is None:
         return None
-    stored = session.scalars(select(Experiment.spec).where(Experiment.id == taken.experiment_id)).one()
-    return Claim(arm_id, taken.fence, taken.experiment_id, taken.name, stored)
+    restarts = arm.fingerprint is not None and arm.fingerprint != fingerprint
+    if restarts:
+        _forget_training(session, arm.id)
+    reason, done = (Reason.RESTARTED, 0) if restarts else (Reason.CLAIMED, arm.batches_done)
+    events.note(session, [Change(arm.id, Status.QUEUED, Status.RUNNING, reason, fence, done)], worker)
+    stored = session.scalars(select(Experiment.spec).where(Experiment.id == arm.experiment_id)).one()
+    return Claim(arm.id, fence, worker, arm.experiment_id, arm.name, stored)
+
+
+def renew(session: Session, held: Claim, lease_s: float) -> bool:
+    """Renew the lease and return whether a cancel was asked for. Raises FenceLost."""
+    return _change(session, held, _leased(lease_s)).cancel_requested
 
 
 def record(
-    session: Session, held: Claim, batches_done: int, batches_per_second: float | None, samples: Sequence[Sample]
+    session: Session,
+    held: Claim,
+    lease_s: float,
+    batches_done: int,
+    batches_per_second: float | None,
+    samples: Sequence[Sample],
+    checkpoint: Checkpoint | None = None,
 ) -> bool:
-    """Write progress and new points together; return whether a cancel was asked for.
+    """Write progress, new points and the checkpoint together; return whether a cancel was asked for.
 
-    Raises FenceLost, and writes nothing, when the arm is no longer held with this fence.
+    A point that is there already, because its batches were trained again after a crash, is compared and kept: raises
+    PointsDiffer if they differ. Raises FenceLost, and writes nothing, when the arm is no longer held with this fence.
     """
-    asked = _change(session, held, {"batches_done": batches_done, "batches_per_second": batches_per_second})
-    if samples:
-        rows = [
-            {"arm_id": held.arm_id, "step": sample.step, "correct": list(sample.correct), "total": sample.total}
-            for sample in samples
-        ]
-        session.execute(insert(CurvePoint), rows)
+    progress = {
+        "batches_done": batches_done,
+        "batches_per_second": batches_per_second,
+        **_leased(lease_s),
+    }
+    asked = _change(session, held, progress).cancel_requested
+    _add_points(session, held.arm_id, samples)
+    if checkpoint is not None:
+        checkpoints.write(session, held.arm_id, checkpoint)
     return asked
+
+
+def begin_anew(session: Session, held: Claim) -> None:
+    """Let a held arm begin at batch 0 again: its points and checkpoints go."""
+    _change(session, held, {"batches_done": 0})
+    _forget_training(session, held.arm_id)
+    _note(session, held, Status.RUNNING, Reason.RESTARTED, batches_done=0)
 
 
 def succeed(session: Session, held: Claim, networks: Sequence[Network]) -> None:
     """End the arm with its trained networks; if a cancel came first, it is cancelled and they are kept from it."""
-    if _change(session, held, {"finished_at": datetime.now(UTC)}):
-        _change(session, held, {"status": Status.CANCELLED})
+    if _cancel_requested(session, held):
+        mark_cancelled(session, held)
         return
     session.add_all(networks)
     session.flush()
-    _change(session, held, {"status": Status.SUCCEEDED})
+    _end(session, held, Status.SUCCEEDED, Reason.SUCCEEDED)
 
 
 def mark_cancelled(session: Session, held: Claim) -> None:
     """End the arm as cancelled; its points stay."""
-    _change(session, held, {"status": Status.CANCELLED, "finished_at": datetime.now(UTC)})
+    _end(session, held, Status.CANCELLED, Reason.CANCELLED)
 
 
 def fail(session: Session, held: Claim, code: str, message: str) -> None:
-    """End the arm as failed, with a reason a user understands; its points stay."""
-    _change(
-        session,
-        held,
-        {
-            "status": Status.FAILED,
-            "finished_at": datetime.now(UTC),
-            "error_code": code,
-            "error_message": message,
-        },
-    )
+    """End the arm as failed, with a reason a user understands, or as cancelled if that was asked for; points stay."""
+    if _cancel_requested(session, held):
+        mark_cancelled(session, held)
+        return
+    _end(session, held, Status.FAILED, Reason.FAILED, {"error_code": code, "error_message": message})
 
 
 def give_back(session: Session, held: Claim) -> None:
-    """Put the arm back into the queue as if it had not begun, because this worker stops."""
-    asked = _change(session, held, {"batches_done": 0, "batches_per_second": None, "started_at": None})
-    if asked:
-        _change(session, held, {"status": Status.CANCELLED, "finished_at": datetime.now(UTC)})
+    """Put the arm back into the queue, because this worker stops; the next one goes on from its checkpoint."""
+    if _cancel_requested(session, held):
+        mark_cancelled(session, held)
         return
-    session.execute(delete(CurvePoint).where(CurvePoint.arm_id == held.arm_id))
-    _change(session, held, {"status": Status.QUEUED, "worker": None})
+    back = {"status": Status.QUEUED, "worker": None, "batches_per_second": None, **_leased(None)}
+    changed = _change(session, held, back)
+    _note(session, held, Status.QUEUED, Reason.WORKER_STOPPED, batches_done=changed.batches_done)
 
 
-def fail_lost(session: Session, arm_id: UUID, worker: str) -> None:
-    """End an arm as failed if this worker still holds it: its process was killed while it trained."""
-    session.execute(
+def _cancel_requested(session: Session, held: Claim) -> bool:
+    """Return whether a cancel was asked for; from here to the commit nobody else can ask. Raises FenceLost."""
+    return _change(session, held, {"fence": Arm.fence}).cancel_requested
+
+
+@dataclass(frozen=True)
+class _Changed:
+    batches_done: int
+    cancel_requested: bool
+
+
+def _change(session: Session, held: Claim, values: dict[str, Any]) -> _Changed:
+    """Change a held arm; the fence guards every write of a worker. Raises FenceLost."""
+    row = session.execute(
         update(Arm)
-        .where(Arm.id == arm_id, Arm.status == Status.RUNNING, Arm.worker == worker)
-        .values(
-            status=Status.FAILED,
-            fence=Arm.fence + 1,
-            finished_at=datetime.now(UTC),
-            error_code="worker_lost",
-            error_message="The process that trained this arm was killed, perhaps for want of memory; submit it again.",
-        )
-    )
-
-
-def return_orphans(session: Session) -> int:
-    """Put every running arm back into the queue, as if it had not begun, and return how many there were.
-
-    Only right while no worker is alive: after a crash, before the first one starts. The fence grows, so that one that
-    lives all the same can write nothing.
-    """
-    orphans = list(session.scalars(select(Arm.id).where(Arm.status == Status.RUNNING)))
-    cancelled = Arm.cancel_requested
-    session.execute(
-        update(Arm)
-        .where(Arm.id.in_(orphans))
-        .values(
-            status=case((cancelled, Status.CANCELLED), else_=Status.QUEUED),
-            finished_at=case((cancelled, datetime.now(UTC)), else_=None),
-            fence=Arm.fence + 1,
-            worker=None,
-            started_at=None,
-            batches_done=0,
-            batches_per_second=None,
-        )
-    )
-    session.execute(delete(CurvePoint).where(CurvePoint.arm_id.in_(orphans)))
-    return len(orphans)
-
-
-def queued(session: Session, limit: int) -> list[UUID]:
-    """Return the arms that have waited longest."""
-    return list(
-        session.scalars(select(Arm.id).where(Arm.status == Status.QUEUED).order_by(Arm.created_at, Arm.id).limit(limit))
-    )
-
-
-def _change(session: Session, held: Claim, values: dict[str, Any]) -> bool:
-    """Change a held arm and return whether a cancel was asked for; the fence guards every write of a worker."""
-    asked = session.execute(
-        update(Arm)
-        .where(Arm.id == held.arm_id, Arm.status == Status.RUNNING, Arm.fence == held.fence)
-        .values(**values)
-        .returning(Arm.cancel_requested)
-    ).scalar_one_or_none()
-    if asked is None:
+        .where(*_held(held))
+        .values(values)
+        .returning(Arm.batches_done, Arm.cancel_requested)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if row is None:
         raise FenceLost(arm_id=str(held.arm_id), fence=held.fence)
-    return asked
+    return _Changed(row.batches_done, row.cancel_requested)
+
+
+def _leased(lease_s: float | None) -> dict[str, Any]:
+    """Return the columns of a lease that begins now, or of none."""
+    if lease_s is None:
+        return {"lease_renewed_at": None, "lease_expires_at": None}
+    return {"lease_renewed_at": clock.now(), "lease_expires_at": clock.in_seconds(lease_s)}
+
+
+def _held(held: Claim) -> tuple[ColumnElement[bool], ...]:
+    """Return the guard of every write of a worker."""
+    return Arm.id == held.arm_id, Arm.status == Status.RUNNING, Arm.fence == held.fence
+
+
+def _end(session: Session, held: Claim, status: Status, reason: Reason, values: dict[str, Any] | None = None) -> None:
+    ended = {"status": status, "finished_at": clock.now(), **_leased(None), **(values or {})}
+    changed = _change(session, held, ended)
+    checkpoints.remove(session, held.arm_id)
+    _note(session, held, status, reason, batches_done=changed.batches_done)
+
+
+def _note(session: Session, held: Claim, after: Status, reason: Reason, *, batches_done: int) -> None:
+    change = Change(held.arm_id, Status.RUNNING, after, reason, held.fence, batches_done)
+    events.note(session, [change], held.worker)
+
+
+def _forget_training(session: Session, arm_id: UUID) -> None:
+    session.execute(delete(CurvePoint).where(CurvePoint.arm_id == arm_id))
+    checkpoints.remove(session, arm_id)
+    session.execute(
+        update(Arm)
+        .where(Arm.id == arm_id)
+        .values(generation=Arm.generation + 1, batches_done=0)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _add_points(session: Session, arm_id: UUID, samples: Sequence[Sample]) -> None:
+    """Insert the points that are not there yet. Raises PointsDiffer."""
+    if not samples:
+        return
+    there = session.execute(
+        select(CurvePoint.step, CurvePoint.correct, CurvePoint.total).where(
+            CurvePoint.arm_id == arm_id, CurvePoint.step.between(samples[0].step, samples[-1].step)
+        )
+    )
+    known = {step: Sample(step, tuple(correct), total) for step, correct, total in there}
+    differing = [sample.step for sample in samples if known.get(sample.step, sample) != sample]
+    if differing:
+        raise PointsDiffer(arm_id=str(arm_id), steps=differing)
+    rows = [
+        {"arm_id": arm_id, "step": sample.step, "correct": list(sample.correct), "total": sample.total}
+        for sample in samples
+        if sample.step not in known
+    ]
+    if rows:
+        session.execute(insert(CurvePoint), rows)

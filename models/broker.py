@@ -1,4 +1,4 @@
-"""The bell: the name of the task, and how both sides reach the broker. A message carries an arm's id, no authority."""
+"""The bell: the name of the task, and how both sides reach the broker. A message carries nothing: an arm waits."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 from models.settings import Settings
 
-TRAIN_ARM = "bnlab.train_arm"
+TRAIN_WAITING_ARMS = "bnlab.train_waiting_arms"
 QUEUE = "arms"
 
 #: Processed messages are kept as files for this long, then swept away (`filesystem://` only).

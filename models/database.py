@@ -5,11 +5,29 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
+
+from models.clock import clock_timestamp
 
 #: Connections of one process. The API runs as many threads, so a request never waits for a connection.
 POOL_SIZE = 20
 BUSY_TIMEOUT_S = 30
+
+#: What a database raises that is away, restarts, is full or is too busy: the same may succeed in a while. Whether the
+#: transaction was committed is then unknown.
+DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
+
+#: Postgres gives up where it would wait or hold others up for ever; a host that is gone is noticed.
+POSTGRES_OPTIONS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+    "options": "-c lock_timeout=10s -c statement_timeout=120s -c idle_in_transaction_session_timeout=120s",
+}
 
 
 class Database:
@@ -45,7 +63,14 @@ def make_engine(url: str) -> Engine:
         engine = create_engine(url, pool_size=POOL_SIZE, connect_args={"timeout": BUSY_TIMEOUT_S})
         _teach_sqlite_transactions(engine)
         return engine
-    return create_engine(url, pool_size=POOL_SIZE, max_overflow=0, pool_timeout=5, pool_pre_ping=True)
+    return create_engine(
+        url,
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=5,
+        pool_pre_ping=True,
+        connect_args=POSTGRES_OPTIONS,
+    )
 
 
 def _teach_sqlite_transactions(engine: Engine) -> None:
@@ -61,6 +86,7 @@ def _teach_sqlite_transactions(engine: Engine) -> None:
         connection.isolation_level = None
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.create_function("clock_timestamp", 1, clock_timestamp)
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:

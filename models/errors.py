@@ -3,7 +3,8 @@
 BnlabError
 ├── InvalidInput                a field of the request is wrong; carries one FieldError for each
 │   ├── InvalidImage            the picture cannot be read as a digit
-│   └── BatchStatisticsUndefined    the arm without batch normalization has no statistics
+│   ├── BatchStatisticsUndefined    the arm without batch normalization has no statistics
+│   └── KeyReused               one Idempotency-Key, two different requests
 ├── NotFound
 │   ├── UnknownExperiment
 │   ├── UnknownSweep
@@ -14,11 +15,13 @@ BnlabError
 │   ├── NothingTrained
 │   ├── NotTrainedYet
 │   └── NetworkDiverged
+├── QueueFull                   too many experiments wait already
 ├── Unavailable                 nothing is wrong with the request; try again later
 │   ├── NotReady
 │   └── DatasetUnavailable
 ├── NetworkDamaged              stored arrays do not fit their spec
-└── FenceLost                   a worker wrote with a fence that is no longer current
+├── FenceLost                   a worker wrote with a fence that is no longer current
+└── PointsDiffer                a batch trained again gave another accuracy
 
 The first line of a class's docstring is its default message. `code` is the stable word of a machine; HTTP statuses
 are chosen in `api/errors.py` only.
@@ -68,6 +71,12 @@ class BatchStatisticsUndefined(InvalidInput):
     """An arm without batch normalization has no batch statistics; ask for `population`."""
 
     code = "batch_statistics_undefined"
+
+
+class KeyReused(InvalidInput):
+    """This Idempotency-Key came with another request before; each request needs a key of its own."""
+
+    code = "idempotency_key_reused"
 
 
 class NotFound(BnlabError):
@@ -130,6 +139,12 @@ class NetworkDiverged(Conflict):
     code = "network_diverged"
 
 
+class QueueFull(BnlabError):
+    """Too many experiments wait already; submit this again when some have ended."""
+
+    code = "queue_full"
+
+
 class Unavailable(BnlabError):
     """This cannot be served now; try again later."""
 
@@ -158,3 +173,9 @@ class FenceLost(BnlabError):
     """This arm is no longer held with this fence."""
 
     code = "fence_lost"
+
+
+class PointsDiffer(BnlabError):
+    """A batch that was trained again gave another accuracy than before."""
+
+    code = "points_differ"

@@ -1,24 +1,29 @@
 """Queries on experiments: accept one, read one, page through all, cancel one."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Select, case, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, Select, case, delete, select, tuple_, update
 from sqlalchemy.orm import Session, selectinload
 
+from models import clock, events
 from models.errors import ExperimentFinished, UnknownExperiment
-from models.spec import ArmName, ResolvedSpec, Status
-from models.tables import Arm, Experiment
+from models.events import Change
+from models.spec import ArmName, Reason, ResolvedSpec, Status
+from models.tables import Arm, CheckpointPart, Experiment
+
+#: Who submits and cancels, in the history of an arm.
+SUBMITTER = "api"
 
 #: Where a page begins: after the experiment created at this moment with this id.
 Cursor = tuple[datetime, UUID]
 
 
 def create(session: Session, spec: ResolvedSpec, dataset_sha256: str) -> Experiment:
-    """Insert an experiment with both arms queued, and return it. Its bells are rung after the commit."""
+    """Insert an experiment with both arms queued, and return it. The bell is rung after the commit."""
     experiment = queued(spec, dataset_sha256, datetime.now(UTC))
-    session.add(experiment)
-    session.flush()
+    insert(session, [experiment])
     return read(session, experiment.id)
 
 
@@ -36,6 +41,14 @@ def queued(
     )
     experiment.arms = [Arm(id=uuid4(), name=name, status=Status.QUEUED, created_at=now) for name in ArmName]
     return experiment
+
+
+def insert(session: Session, queued: Sequence[Experiment]) -> None:
+    """Insert new experiments, and the beginning of each arm's history."""
+    session.add_all(queued)
+    session.flush()
+    submitted = [arm.id for experiment in queued for arm in experiment.arms]
+    events.note(session, [Change(id, None, Status.QUEUED, Reason.SUBMITTED, 0, 0) for id in submitted], SUBMITTER)
 
 
 def read(session: Session, experiment_id: UUID) -> Experiment:
@@ -77,20 +90,34 @@ def cancel(session: Session, experiment_id: UUID) -> Experiment:
 
 
 def cancel_arms(session: Session, which: ColumnElement[bool]) -> bool:
-    """Cancel those of the arms that wait and ask the workers of those that run to stop; return if there were any."""
+    """Cancel those of the arms that wait and ask the workers of those that run to stop.
+
+    Return whether there were any, or some that were asked before and still run.
+    """
     waits = Arm.status == Status.QUEUED
     # One statement: an arm cannot slip from one status to the other between two.
     stopped = session.execute(
         update(Arm)
-        .where(which, Arm.status.in_((Status.QUEUED, Status.RUNNING)))
+        .where(which, Arm.status.in_((Status.QUEUED, Status.RUNNING)), Arm.cancel_requested.is_(False))
         .values(
             cancel_requested=True,
             status=case((waits, Status.CANCELLED), else_=Arm.status),
-            finished_at=case((waits, datetime.now(UTC)), else_=Arm.finished_at),
+            finished_at=case((waits, clock.now()), else_=Arm.finished_at),
         )
-        .returning(Arm.id)
+        .returning(Arm.id, Arm.status, Arm.fence, Arm.batches_done)
+        .execution_options(synchronize_session=False)
     ).all()
-    return bool(stopped)
+    ended = [arm.id for arm in stopped if arm.status is Status.CANCELLED]
+    session.execute(delete(CheckpointPart).where(CheckpointPart.arm_id.in_(ended)))
+    events.note(session, [_change(arm) for arm in stopped], SUBMITTER)
+    still_running = select(Arm.id).where(which, Arm.status == Status.RUNNING).limit(1)
+    return bool(stopped) or session.scalars(still_running).one_or_none() is not None
+
+
+def _change(arm: Row[UUID, Status, int, int]) -> Change:
+    if arm.status is Status.CANCELLED:
+        return Change(arm.id, Status.QUEUED, Status.CANCELLED, Reason.CANCELLED, arm.fence, arm.batches_done)
+    return Change(arm.id, Status.RUNNING, Status.RUNNING, Reason.CANCEL_REQUESTED, arm.fence, arm.batches_done)
 
 
 def whole() -> Select[Experiment]:

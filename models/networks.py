@@ -1,17 +1,14 @@
 """Trained networks at rest: as bytes (safetensors, never code), in the database, and back again."""
 
-import hashlib
 from dataclasses import dataclass
 from uuid import UUID
 
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 from sqlalchemy import select
 from sqlalchemy.orm import Session, undefer
 
+from models import stored_arrays
 from models.dense import Arrays, DenseNetwork
 from models.errors import (
-    NetworkDamaged,
     NetworkDiverged,
     NothingTrained,
     NotTrainedYet,
@@ -56,12 +53,12 @@ def to_row(
     result: NetworkResult,
 ) -> Network:
     """Return the row that keeps a trained network."""
-    stored = save(arrays)
+    stored, sha256 = stored_arrays.to_bytes(arrays)
     return Network(
         arm_id=arm_id,
         replicate=replicate,
         arrays=stored,
-        arrays_sha256=hashlib.sha256(stored).hexdigest(),
+        arrays_sha256=sha256,
         starting_weights_sha256=starting_weights_sha256,
         reached_90_percent_after=reached_90_percent_after,
         diverged_at=diverged_at,
@@ -118,9 +115,4 @@ def read_stored(session: Session, experiment_id: UUID, arm: ArmName, replicate: 
 
 
 def _from_row(row: Network, spec: ResolvedSpec, arm: ArmName) -> DenseNetwork:
-    if hashlib.sha256(row.arrays).hexdigest() != row.arrays_sha256:
-        raise NetworkDamaged
-    try:
-        return DenseNetwork(spec, arm, load(row.arrays))
-    except SafetensorError as error:
-        raise NetworkDamaged from error
+    return DenseNetwork(spec, arm, stored_arrays.from_bytes(row.arrays, row.arrays_sha256))

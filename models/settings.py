@@ -61,8 +61,32 @@ class Settings(BaseSettings):
     write_interval_s: float = Field(
         0.5, gt=0, le=60, description="Seconds between two writes of a running arm's points and progress."
     )
+    lease_s: float = Field(
+        15.0,
+        ge=1,
+        le=3_600,
+        description="Seconds a worker holds an arm unless it renews; so long an arm waits whose host is gone.",
+    )
+    checkpoint_interval_s: float = Field(
+        2.0,
+        gt=0,
+        le=3_600,
+        description="Seconds between two checkpoints of a running arm, at least; a crash loses them.",
+    )
+    hang_limit_s: float = Field(
+        300.0, gt=0, le=86_400, description="Seconds without progress after which a worker's process ends itself."
+    )
+    max_crashes: int = Field(
+        3, ge=1, le=1_000, description="How often an arm may kill its process without getting further, until it fails."
+    )
+    max_queued_experiments: int = Field(
+        10_000, ge=1, le=1_000_000, description="How many experiments may wait; beyond, submitting is refused (429)."
+    )
     bell_interval_s: float = Field(
-        5.0, gt=0, le=3_600, description="Seconds between two looks of a worker at arms whose message was lost."
+        1.0,
+        gt=0,
+        le=3_600,
+        description="Seconds between two looks of a worker at arms whose message was lost or whose worker is gone.",
     )
     broker_poll_interval_s: float = Field(
         0.05, gt=0, le=60, description="Seconds between two looks at the broker's folder (`filesystem://` only)."

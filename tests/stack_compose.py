@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from conftest import free_port, redis_program
+from conftest import redis_or_skip
 from redis import Redis
 from sqlalchemy import make_url
-from stack import ROOT, Process, Processes
+from stack import ROOT
 
 from bnlab.client import Client
+from faults.processes import Process, Processes
+from faults.servers import free_port
 
 _VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<name>\w+)(?:(?P<rule>:[-?])(?P<text>[^}]*))?\})")
 _INSTRUCTION = re.compile(r"^(?P<word>[A-Z]+) +(?P<rest>.*)$")
@@ -202,7 +204,7 @@ class ComposeStack(Processes):
         program, *arguments = command_of(service)
         if name == "redis":
             here = ["--port", str(self._redis_port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
-            return self.start(name, [redis_program(), *arguments, *here], self._folder, {})
+            return self.start(name, [redis_or_skip(), *arguments, *here], self._folder, {})
         assert program == "python"
         if name == "api":
             arguments = replaced(arguments, "--host", "0.0.0.0", "127.0.0.1")

@@ -29,6 +29,7 @@ ROUTES = [
     ("GET", "/experiments", {"GET", "POST"}),
     ("GET", f"/experiments/{UNKNOWN}", {"GET"}),
     ("GET", f"/experiments/{UNKNOWN}/curve", {"GET"}),
+    ("GET", f"/experiments/{UNKNOWN}/history", {"GET"}),
     ("POST", f"/experiments/{UNKNOWN}/cancel", {"POST"}),
     ("GET", f"/experiments/{UNKNOWN}/networks/with_batch_norm", {"GET"}),
     ("POST", "/sweeps", {"GET", "POST"}),

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from builders import problem
-from conftest import RecordingBells, free_port
+from conftest import RecordingBells
 from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.bells import Bells
+from faults.servers import free_port
 from models.settings import Settings
 
 

@@ -92,7 +92,7 @@ def test_every_error_is_documented_as_a_problem_and_as_nothing_else(document: Js
         assert expected <= errors, route
 
 
-def test_the_conflicts_are_documented(document: Json) -> None:
+def test_the_conflicts_and_the_limits_are_documented(document: Json) -> None:
     conflicts = {route for route, operation in operations(document) if "409" in operation["responses"]}
     assert conflicts == {
         "POST /experiments/{experiment_id}/cancel",
@@ -100,6 +100,8 @@ def test_the_conflicts_are_documented(document: Json) -> None:
         "POST /sweeps/{sweep_id}/cancel",
         "POST /predict",
     }
+    limited = {route for route, operation in operations(document) if "429" in operation["responses"]}
+    assert limited == {"POST /experiments", "POST /sweeps"}
     assert "406" in document["paths"]["/experiments/{experiment_id}/curve"]["get"]["responses"]
 
 
@@ -155,6 +157,7 @@ def test_every_answer_is_as_documented(api: TestClient, database: Database, docu
         ("GET", "/experiments", "200"): api.get("/experiments"),
         ("GET", "/experiments/{experiment_id}", "200"): api.get(f"/experiments/{experiment_id}"),
         ("GET", "/experiments/{experiment_id}/curve", "200"): api.get(f"/experiments/{experiment_id}/curve"),
+        ("GET", "/experiments/{experiment_id}/history", "200"): api.get(f"/experiments/{experiment_id}/history"),
         ("POST", "/experiments/{experiment_id}/cancel", "409"): api.post(f"/experiments/{experiment_id}/cancel"),
         ("GET", "/experiments/{experiment_id}/networks/{arm}", "200"): api.get(
             f"/experiments/{experiment_id}/networks/with_batch_norm"

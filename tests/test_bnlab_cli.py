@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from test_bnlab_fakes import (
     FAST,
+    HISTORY,
     ID,
     LESSON,
     NETWORK,
@@ -84,6 +85,26 @@ def test_submit_has_an_option_for_every_field_of_a_spec(server: Server) -> None:
             "update_population_statistics": False,
         },
     }
+
+
+def test_submit_outlasts_a_broken_connection_and_submits_once(server: Server) -> None:
+    server.answer("/experiments", None, experiment("queued", 0), status=202)
+    result = bnlab(server, "submit")
+    assert (result.code, result.out) == (0, f"{ID}\n")
+    first, second = server.keys
+    assert first == second
+
+
+def test_submit_sends_the_idempotency_key_it_is_given(server: Server) -> None:
+    server.answer("/experiments", experiment("queued", 0), status=202)
+    assert bnlab(server, "submit", "--seed", 1, "--idempotency-key", "mine").code == 0
+    assert (server.keys, server.requests) == (["mine"], [("POST", "/experiments", b'{"seed": 1}')])
+
+
+def test_an_idempotency_key_that_cannot_be_sent_is_refused_in_words(server: Server) -> None:
+    result = bnlab(server, "submit", "--idempotency-key", "Schlüssel")
+    assert (result.code, server.requests) == (1, [])
+    assert result.err.startswith("'Schlüssel' cannot be an idempotency key; ")
 
 
 def test_a_refused_spec_is_explained_field_by_field_and_ends_with_1(server: Server) -> None:
@@ -273,6 +294,31 @@ def test_an_accuracy_never_reached_is_said(server: Server) -> None:
     one["arms"]["with_batch_norm"]["reached_90_percent_after"] = [1200, None]
     server.answer(f"/experiments/{ID}", one)
     assert rows(bnlab(server, "show", ID).out)["90 % reached after"] == ["never", "1,200 batches (1 of 2)"]
+
+
+def test_history_says_when_what_and_why_in_80_columns(server: Server) -> None:
+    server.answer(f"/experiments/{ID}/history", HISTORY)
+    out = bnlab(server, "history", ID).out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "…" not in out
+    names, first, *_, last = (" ".join(line.split()) for line in out.splitlines())
+    assert names == "time (UTC) arm status reason batches"
+    assert first == "2026-11-23 02:34:00 without queued submitted 0"
+    assert last == "2026-11-23 02:34:06 with running → cancelled cancelled 1,000,000"
+    assert out.count("\n") == 1 + len(HISTORY["events"])
+    assert "running → queued" in out
+    assert "service restarted" in out
+    assert re.search(r" running +cancel requested", out)
+
+
+def test_history_is_the_servers_own_with_json(server: Server) -> None:
+    server.answer(f"/experiments/{ID}/history", HISTORY)
+    assert json.loads(bnlab(server, "history", ID, "--json").out) == HISTORY
+
+
+def test_an_experiment_without_a_history_says_so(server: Server) -> None:
+    server.answer(f"/experiments/{ID}/history", {"experiment_id": ID, "events": []})
+    assert bnlab(server, "history", ID).out == "No history was kept of this experiment.\n"
 
 
 @pytest.mark.parametrize("command", [["list"], ["show", ID], ["submit"]])

@@ -1,6 +1,7 @@
 """The Python client: what it sends, what it makes of the answers, and how it waits."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,17 @@ from typing import Any
 import httpx
 import pytest
 
+from bnlab import connection
 from bnlab.client import Client
-from bnlab.errors import ApiProblem, NotAnAddress, NotJson, ServerUnreachable, UnexpectedAnswer, WaitedTooLong
+from bnlab.errors import (
+    ApiProblem,
+    NotAKey,
+    NotAnAddress,
+    NotJson,
+    ServerUnreachable,
+    UnexpectedAnswer,
+    WaitedTooLong,
+)
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 JPEG = b"\xff\xd8\xff and so on"
@@ -22,13 +32,19 @@ class Recorder:
     def __init__(self, *answers: httpx.Response | httpx.TransportError) -> None:
         self.answers = list(answers)
         self.requests: list[httpx.Request] = []
+        self.times: list[float] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
+        self.times.append(time.monotonic())
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, httpx.TransportError):
             raise answer
         return answer
+
+    @property
+    def keys(self) -> list[str]:
+        return [request.headers["Idempotency-Key"] for request in self.requests]
 
     def client(self) -> Client:
         return Client("http://server", transport=httpx.MockTransport(self))
@@ -86,6 +102,7 @@ def test_submit_sends_only_the_fields_that_were_given() -> None:
         (lambda c: c.curve("e1"), "GET", "/experiments/e1/curve?format=json"),
         (lambda c: c.curve_csv("e1"), "GET", "/experiments/e1/curve?format=csv"),
         (lambda c: c.curve_picture("e1", "svg"), "GET", "/experiments/e1/curve?format=svg"),
+        (lambda c: c.history("e1"), "GET", "/experiments/e1/history"),
         (lambda c: c.cancel("e1"), "POST", "/experiments/e1/cancel"),
         (lambda c: c.network("e1", "with_batch_norm"), "GET", "/experiments/e1/networks/with_batch_norm"),
         (lambda c: c.network("e1", "a/b", 2), "GET", "/experiments/e1/networks/a%2Fb?replicate=2"),
@@ -285,3 +302,93 @@ def test_wait_does_not_wait_for_what_was_never_there(first: httpx.Response | htt
     with server.client() as client, pytest.raises((ServerUnreachable, ApiProblem)):
         client.wait("e1", poll_interval_s=0)
     assert len(server.requests) == 1
+
+
+# Submitting once
+
+
+SUBMITTED = answer({"id": "e1"}, 202)
+REFUSED = httpx.ConnectError("refused")
+BROKEN = httpx.RemoteProtocolError("Server disconnected without sending a response.")
+
+
+def test_each_submission_has_a_key_of_its_own_and_a_given_key_is_sent_as_it_is() -> None:
+    server = Recorder(SUBMITTED)
+    with server.client() as client:
+        client.submit()
+        client.submit()
+        client.submit_sweep(presets="lesson")
+        client.submit(seed=1, idempotency_key="mine")
+        client.submit_sweep(presets="lesson", idempotency_key="mine-too")
+    *drawn, mine, mine_too = server.keys
+    assert len(set(drawn)) == 3
+    assert all(len(key) == 32 for key in drawn)
+    assert (mine, mine_too) == ("mine", "mine-too")
+    assert [sent(request) for request in server.requests[-2:]] == [{"seed": 1}, {"presets": "lesson"}]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        BROKEN,
+        httpx.ReadError("reset"),
+        httpx.ReadTimeout("slow"),
+        httpx.WriteError("reset"),
+        problem(502),
+        problem(503),
+        problem(504),
+    ],
+    ids=repr,
+)
+def test_an_answer_that_stays_out_is_asked_for_again_with_the_same_key(
+    first: httpx.Response | httpx.TransportError,
+) -> None:
+    server = Recorder(first, SUBMITTED)
+    with server.client() as client:
+        assert client.submit(seed=1) == {"id": "e1"}
+    one, again = server.requests
+    assert one.content == again.content
+    assert len(set(server.keys)) == 1
+
+
+def test_a_submission_is_sent_again_after_each_pause_and_then_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sorted(connection.RETRY_PAUSES_S) == list(connection.RETRY_PAUSES_S)
+    monkeypatch.setattr(connection, "RETRY_PAUSES_S", (0.1, 0.2, 0.4))
+    server = Recorder(problem(503), BROKEN, problem(503, detail="Still starting."))
+    with server.client() as client, pytest.raises(ApiProblem, match="Still starting"):
+        client.submit()
+    assert len(server.requests) == 4
+    assert len(set(server.keys)) == 1
+    pauses = [later - earlier for earlier, later in zip(server.times, server.times[1:], strict=False)]
+    assert [pause >= least for pause, least in zip(pauses, (0.1, 0.2, 0.4), strict=True)] == [True, True, True]
+
+
+@pytest.mark.parametrize("first", [REFUSED, httpx.ConnectTimeout("slow"), problem(429), problem(422)], ids=repr)
+def test_a_refused_connection_or_submission_is_told_at_once(first: httpx.Response | httpx.TransportError) -> None:
+    server = Recorder(first, SUBMITTED)
+    with server.client() as client, pytest.raises((ServerUnreachable, ApiProblem)):
+        client.submit()
+    assert len(server.requests) == 1
+
+
+def test_a_server_that_had_the_request_may_restart_before_it_answers() -> None:
+    server = Recorder(BROKEN, REFUSED, SUBMITTED)
+    with server.client() as client:
+        assert client.submit() == {"id": "e1"}
+    assert len(set(server.keys)) == 1
+
+
+def test_a_server_that_turns_out_to_be_too_busy_is_not_asked_further() -> None:
+    server = Recorder(BROKEN, problem(429), SUBMITTED)
+    with server.client() as client, pytest.raises(ApiProblem) as caught:
+        client.submit()
+    assert caught.value.status == 429
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("key", ["", "two words", "Schlüssel", "line\nbreak"])
+def test_a_key_that_no_header_can_carry_is_refused(key: str) -> None:
+    server = Recorder(SUBMITTED)
+    with server.client() as client, pytest.raises(NotAKey, match="visible ASCII"):
+        client.submit(idempotency_key=key)
+    assert server.requests == []

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from api.answers import ExperimentAnswer
+from api.history import HistoryAnswer
 from api.networks import NetworkAnswer
 from api.predictions import Prediction
 from api.presets import Presets
@@ -70,6 +71,8 @@ def arm(status: str = "succeeded", batches_done: int = 2000, accuracies: Sequenc
         "diverged_at": None,
         "diverged_replicates": [],
         "starting_weights_sha256": [SHA256 for _ in accuracies] if done else None,
+        "fingerprint": {"tensorflow": "2.21.0", "threads": 1} if status != "queued" else None,
+        "generation": 0 if status == "queued" else 1,
     }
 
 
@@ -125,6 +128,36 @@ def experiment(
         **members,
     }
 
+
+def event(
+    before: str | None, after: str, reason: str, second: int, arm: str = ARMS[0], batches_done: int = 0
+) -> dict[str, Any]:
+    """Something that happened to an arm, so many seconds after the minute."""
+    return {
+        "arm": arm,
+        "at": f"2026-11-23T02:34:{second:02}.500000Z",
+        "from": before,
+        "to": after,
+        "reason": reason,
+        "fence": 1,
+        "batches_done": batches_done,
+        "actor": "host:123:ab12cd34/130",
+    }
+
+
+HISTORY: dict[str, Any] = {
+    "experiment_id": ID,
+    "events": [
+        event(None, "queued", "submitted", 0),
+        event(None, "queued", "submitted", 0, ARMS[1]),
+        event("queued", "running", "claimed", 1, ARMS[1]),
+        event("running", "queued", "service_restarted", 2, ARMS[1], 1_050),
+        event("queued", "cancelled", "cancelled", 3),
+        event("queued", "running", "claimed", 4, ARMS[1], 1_050),
+        event("running", "running", "cancel_requested", 5, ARMS[1], 1_050),
+        event("running", "cancelled", "cancelled", 6, ARMS[1], 1_000_000),
+    ],
+}
 
 WARNING: dict[str, Any] = {
     "code": "population_statistics_not_converged",
@@ -282,7 +315,7 @@ PREDICTION: dict[str, Any] = {
 
 
 class Server(ThreadingHTTPServer):
-    """A server that answers each path with what was put there, in turn, and keeps what came."""
+    """A server that answers each path with what was put there, in turn, and keeps what came; None breaks off."""
 
     daemon_threads = True
 
@@ -291,6 +324,7 @@ class Server(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.answers: dict[str, list[tuple[int, Any]]] = {}
         self.requests: list[tuple[str, str, bytes]] = []
+        self.keys: list[str | None] = []  # the requests' idempotency keys
 
     def answer(self, path: str, *bodies: Any, status: int = 200) -> None:
         self.answers[path] = [(status, body) for body in bodies]
@@ -302,8 +336,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
         self.server.requests.append((self.command, self.path, body))
+        self.server.keys.append(self.headers["Idempotency-Key"])
         answers = self.server.answers[urlsplit(self.path).path]
         status, answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if answer is None:
+            return
         content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
@@ -355,6 +392,7 @@ def bnlab(server: Server | str, *arguments: object) -> Result:
         (ExperimentAnswer, experiment(accuracies=((0.8, 0.1), (0.95, 0.97)), warnings=[WARNING])),
         (ExperimentAnswer, of_preset(LESSON[0])),
         (ExperimentAnswer, of_preset(LESSON[2], overridden=["learning_rate"], dataset="mnist-5k")),
+        (HistoryAnswer, HISTORY),
         (Presets, PRESETS),
         (SweepAnswer, sweep()),
         (SweepAnswer, sweep([experiment("running", 1000)], [{"hidden_layers": [100, 100]}])),
@@ -364,4 +402,4 @@ def bnlab(server: Server | str, *arguments: object) -> Result:
     ],
 )
 def test_a_stand_in_has_what_the_apis_answer_has_and_nothing_else(shape: type[BaseModel], answer: Any) -> None:
-    assert json.loads(shape.model_validate_json(json.dumps(answer)).model_dump_json()) == answer
+    assert json.loads(shape.model_validate_json(json.dumps(answer)).model_dump_json(by_alias=True)) == answer

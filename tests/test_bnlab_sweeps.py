@@ -128,6 +128,15 @@ def test_submit_sends_no_base_and_no_grid_that_was_not_given(server: Server) -> 
     assert json.loads(server.requests[0][2]) == {"presets": [FAST]}
 
 
+def test_submit_sends_one_key_until_there_is_an_answer(server: Server) -> None:
+    server.answer("/sweeps", None, sweep(), status=202)
+    assert bnlab(server, "sweep", "submit", "--presets", FAST, "--idempotency-key", "mine").out == f"{SWEEP_ID}\n"
+    assert bnlab(server, "sweep", "submit", "--presets", FAST).code == 0
+    *mine, drawn = server.keys
+    assert mine == ["mine", "mine"]
+    assert drawn not in (None, "mine")
+
+
 def test_wait_shows_a_bar_for_each_experiment_and_the_table_at_the_end(server: Server) -> None:
     queued = [experiment("queued", 0, preset={"name": preset["name"]}) for preset in LESSON]
     server.answer("/sweeps", sweep(queued), status=202)

@@ -14,8 +14,9 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from conftest import ROOT, free_port
+from conftest import ROOT
 
+from faults.servers import free_port
 from models import datasets
 from models.datasets import MNIST_FILES, Bytes, Dataset, fetch_mnist, find_or_fetch, read_checked
 from models.errors import DatasetUnavailable

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from conftest import USED, as_administrator, free_port, wait_until
+from conftest import USED, wait_until
 from sqlalchemy import select
 from stack import (
     ENDLESS,
@@ -34,6 +34,7 @@ from stack import (
 from stack_compose import ComposeStack, compose_file, copied, in_order, requirements, stages
 
 from bnlab.client import Client
+from faults.servers import Postgres, as_administrator, free_port
 from models.broker import QUEUE
 from models.database import Database
 from models.settings import Settings
@@ -45,8 +46,10 @@ SERVICES: dict[str, dict[str, Any]] = compose_file()["services"]
 
 #: The file's settings hold but for these: workers look twice a second, and no test reaches into the world.
 TOLD = {
+    "BNLAB_LEASE_S": "3",
     "BNLAB_BELL_INTERVAL_S": "0.5",
     "BNLAB_WRITE_INTERVAL_S": "0.1",
+    "BNLAB_CHECKPOINT_INTERVAL_S": "0.3",
     "BNLAB_MNIST_MIRRORS": json.dumps([f"http://127.0.0.1:{free_port()}"]),
 }
 
@@ -300,13 +303,47 @@ def test_a_worker_that_is_told_to_stop_gives_its_arm_back_and_another_finishes_i
     assert stopped.wait(15) == 0
     assert time.monotonic() - begin < 10
     stack.workers.remove(stopped)
-    assert finished(client, id)["status"] == "succeeded"
+    check_undisturbed(client, database, id, undisturbed)
     again = arms_of(database, id)[name]
     assert again.fence == arm.fence + 1
     assert worker_pid(again) != worker_pid(arm)
+    stack.start_worker()
+
+
+def test_training_goes_on_through_a_broker_that_is_frozen_and_what_is_submitted_meanwhile_follows(
+    stack: ComposeStack, client: Client, database: Database, undisturbed: dict[str, Any]
+) -> None:
+    id = submitted(client, LONG)
+    wait_for_points(client, id, 2)
+    redis = next(process for process in stack.all if process.name == "redis")
+    redis.send(signal.SIGSTOP)
+    try:
+        begin = time.monotonic()
+        meanwhile = submitted(client, SHORT)
+        answered_after = time.monotonic() - begin
+        time.sleep(10)  # the outage itself
+    finally:
+        redis.send(signal.SIGCONT)
+    assert answered_after < 5  # on a busy machine; a message that waited for Redis would take longer
+    check_undisturbed(client, database, id, undisturbed)
+    assert finished(client, meanwhile)["status"] == "succeeded"
+
+
+def test_training_goes_on_through_a_restart_of_postgres(
+    stack: ComposeStack, client: Client, database: Database, undisturbed: dict[str, Any], postgres_server: Postgres
+) -> None:
+    id = submitted(client, LONG)
+    wait_for_points(client, id, 2)
+    postgres_server.restart_at_once(pause_s=1.0)
+    database.close()  # its connections ended too
+    check_undisturbed(client, database, id, undisturbed)
+
+
+def check_undisturbed(client: Client, database: Database, id: str, undisturbed: dict[str, Any]) -> None:
+    """Check that an experiment ends with the curves and the networks of the undisturbed one."""
+    assert finished(client, id)["status"] == "succeeded"
     assert client.curve(id)["arms"] == client.curve(undisturbed["id"])["arms"]
     assert weights(database, id) == weights(database, undisturbed["id"])
-    stack.start_worker()
 
 
 def weights(database: Database, id: str) -> dict[str, str]:

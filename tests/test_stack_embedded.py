@@ -11,38 +11,40 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
-from conftest import USED, free_port, wait_until
+from conftest import USED
 from stack import (
     ENDLESS,
     LONG,
     ROOT,
     SHORT,
-    Process,
-    Processes,
-    bare_environment,
+    arms_of,
     check_arms_side_by_side,
     check_curves,
     check_picture,
     check_predictions,
     digits,
     finished,
-    parents,
     submitted,
     wait_for_points,
-    with_descendants,
 )
 
 from bnlab.client import Client
-from models import experiments
+from bnlab.errors import BnlabError
+from faults.processes import Process, Processes, bare_environment, command_of, parents, with_descendants
+from faults.servers import free_port
 from models.database import Database
 
 READY = re.compile(
     r"bnlab is ready at (http://127\.0\.0\.1:\d+) \(docs: /docs\), 2 workers, data set mnist-5k, state in (.+); Ctrl-C"
 )
-TOLD = {"BNLAB_DATASET": "mnist-5k", "BNLAB_BELL_INTERVAL_S": "0.5", "BNLAB_WRITE_INTERVAL_S": "0.1"}
+TOLD = {
+    "BNLAB_DATASET": "mnist-5k",
+    "BNLAB_LEASE_S": "3",
+    "BNLAB_BELL_INTERVAL_S": "0.5",
+    "BNLAB_WRITE_INTERVAL_S": "0.1",
+}
 
 
 class Up(Processes):
@@ -74,6 +76,17 @@ class Up(Processes):
         super().print_logs()
         for log in sorted((self.state_dir / "logs").glob("*.log")):
             print(f"--- {log.name} ---\n{log.read_text(errors='replace')}")
+
+
+def children(pid: int) -> list[int]:
+    return [child for child, parent in parents().items() if parent == pid]
+
+
+def answers(client: Client) -> bool:
+    try:
+        return bool(client.health())
+    except BnlabError:
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -206,22 +219,41 @@ def test_arms_that_ctrl_c_interrupted_are_finished_after_the_restart(
         assert client.curve(interrupted["id"])["arms"] == undisturbed["curve"]
 
 
-def test_an_arm_whose_process_is_killed_fails_with_the_reason_and_the_worker_goes_on(
-    up: Up, database: Database
+def test_an_arm_whose_process_is_killed_goes_on_from_its_checkpoint_to_the_same_bits(
+    up: Up, database: Database, undisturbed: dict[str, Any]
 ) -> None:
     with up.client as client:
-        id = submitted(client, ENDLESS)
+        id = submitted(client, LONG)
         wait_for_points(client, id, 2)
-        with database.read() as session:
-            holder = experiments.read(session, UUID(id)).arms[1].worker
+        holder = arms_of(database, id)["with_batch_norm"].worker
         assert holder is not None
-        parent = int(holder.rpartition(":")[2])
-        (child,) = with_descendants(parent) - {parent}
-        os.kill(child, signal.SIGKILL)
-        wait_until(lambda: client.experiment(id)["arms"]["with_batch_norm"]["status"] == "failed", 15, "the failure")
-        client.cancel(id)
-        assert finished(client, id, timeout_s=5)["error"]["code"] == "worker_lost"
-        assert finished(client, submitted(client, SHORT))["status"] == "succeeded"
+        os.kill(int(holder.rpartition("/")[2]), signal.SIGKILL)
+        assert finished(client, id)["status"] == "succeeded"
+        assert client.curve(id)["arms"] == undisturbed["curve"]
+        reasons = [event["reason"] for event in client.history(id)["events"] if event["arm"] == "with_batch_norm"]
+    assert reasons == ["submitted", "claimed", "process_lost", "claimed", "succeeded"]
+
+
+def test_a_killed_worker_is_started_again_and_its_arm_finished(up: Up, undisturbed: dict[str, Any]) -> None:
+    with up.client as client:
+        id = submitted(client, LONG)
+        wait_for_points(client, id, 2)
+        worker = next(pid for pid in children(up.running.pid) if "celery" in command_of(pid))
+        for pid in with_descendants(worker):
+            os.kill(pid, signal.SIGKILL)
+        assert finished(client, id)["status"] == "succeeded"
+        assert client.curve(id)["arms"] == undisturbed["curve"]
+    assert re.search(
+        r"The process worker-\d ended by itself with signal SIGKILL; it is started again", up.running.said()
+    )
+    up.running.wait_until(lambda: "runs again." in up.running.said())
+
+
+def test_a_killed_api_is_started_again_at_the_same_address(up: Up) -> None:
+    os.kill(next(pid for pid in children(up.running.pid) if "uvicorn" in command_of(pid)), signal.SIGKILL)
+    with up.client as client:
+        up.running.wait_until(lambda: "api runs again." in up.running.said())
+        up.running.wait_until(lambda: answers(client))
 
 
 def test_what_a_crash_of_everything_left_running_is_finished_after_the_restart(
@@ -230,7 +262,7 @@ def test_what_a_crash_of_everything_left_running_is_finished_after_the_restart(
     with up.client as client:
         id = submitted(client, LONG)
         wait_for_points(client, id, 2)
-    for pid in with_descendants(up.running.pid):  # as a power cut does
+    for pid in with_descendants(up.running.pid):  # as a power cut does, in the middle of whatever is written
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     up.running.wait(30)

@@ -182,7 +182,7 @@ def test_replicates_side_by_side_in_one_program_as_on_a_gpu_differ_by_rounding_o
     arm: ArmName, side_by_side: int, resident: ResidentData
 ) -> None:
     def run(side_by_side: int) -> tuple[list[Sample], Trained]:
-        steps = list(train(resolved(replicates=3), arm, resident, side_by_side))
+        steps = list(train(resolved(replicates=3), arm, resident, side_by_side=side_by_side))
         assert steps[-1].trained is not None
         return [step.sample for step in steps if step.sample is not None], steps[-1].trained
 

@@ -5,13 +5,10 @@ import threading
 from typing import Any
 
 from celery import Celery, signals
-from celery.exceptions import WorkerLostError
 
 from models.broker import celery_options, prepare_folders
 from models.settings import Settings
-from worker import process
-
-log = logging.getLogger(__name__)
+from worker import process, reconciler
 
 app = Celery("bnlab", include=["worker.tasks"])
 
@@ -26,6 +23,7 @@ def _options() -> dict[str, Any]:
         "worker_disable_prefetch": settings.broker_url.startswith("redis"),  # … not even one; Celery can so on Redis
         "worker_enable_remote_control": False,  # a cancel is a flag in the database
         "worker_send_task_events": False,  # nobody listens
+        "broker_connection_max_retries": None,  # a broker may be away for as long as it likes
         "worker_proc_alive_timeout": 60.0,  # a loaded machine may be slow to fork
         "worker_hijack_root_logger": False,
         "worker_consumer": "worker.consumer:Consumer",  # a message that is none does not end the worker
@@ -38,12 +36,12 @@ def _before_fork(**_: object) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     prepare_folders(Settings())
     process.stopping()
-    process.identity()
+    process.worker()
 
 
 @signals.worker_ready.connect
 def _on_ready(**_: object) -> None:
-    threading.Thread(target=process.ring_for_waiting_arms, args=(app,), daemon=True, name="bells").start()
+    threading.Thread(target=reconciler.run, args=(app,), daemon=True, name="reconciler").start()
 
 
 @signals.worker_shutting_down.connect
@@ -51,13 +49,9 @@ def _on_stop(**_: object) -> None:
     process.stopping().set()
 
 
-@signals.task_failure.connect
-def _on_failure(exception: BaseException, args: list[object], **_: object) -> None:
-    if isinstance(exception, WorkerLostError):
-        process.fail_lost_arm(*args[:1])
-
-
 @signals.worker_process_init.connect
 def _after_fork(**_: object) -> None:
+    process.parent.cache_clear()
+    process.parent()
     # In a thread: a slow or failing start here would make Celery kill and restart this process for ever.
     threading.Thread(target=process.warm_up, daemon=True, name="warm-up").start()

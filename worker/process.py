@@ -3,17 +3,16 @@
 import logging
 import multiprocessing
 import os
+import signal
 import socket
+import time
 from functools import cache
 from multiprocessing.synchronize import Event
 from typing import TYPE_CHECKING
-from uuid import UUID
+from uuid import uuid4
 
-from celery import Celery
-from celery.worker import state
-
-from models import arms, datasets
-from models.broker import TRAIN_ARM, prepare_folders
+from models import datasets
+from models.arms import Fingerprint
 from models.database import Database
 from models.datasets import Dataset
 from models.settings import Settings
@@ -38,6 +37,42 @@ def stopping() -> Event:
     It is made before the fork, so the child that trains sees it too and gives its arm back.
     """
     return multiprocessing.Event()
+
+
+@cache
+def parent() -> int:
+    """Return the process that forked this one; asked first right after the fork."""
+    return os.getppid()
+
+
+def stops() -> bool:
+    """Return whether this process should train no more: it was told to stop, or its parent is gone."""
+    return stopping().is_set() or os.getppid() != parent()
+
+
+@cache
+def worker() -> str:
+    """Return this worker's name: host, parent process and a random word; the parent asks first, before it forks."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+
+
+def name() -> str:
+    """Return this process's name in the database: its worker's, and its own number."""
+    return f"{worker()}/{os.getpid()}"
+
+
+def child_lives(name: str) -> bool:
+    """Return whether a process of this worker, named as `name` names it, lives; only its parent may ask."""
+    try:
+        os.kill(int(name.rpartition("/")[2]), 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def end_at_once() -> None:
+    """End this process as a crash does: its training hangs, and no word reaches it."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def database() -> Database:
@@ -66,46 +101,26 @@ def resident_data(name: DatasetName) -> "ResidentData":
     return ResidentData(dataset(name))
 
 
-@cache
-def identity() -> str:
-    """Return this worker's name in the database: host and parent process; the parent asks first, before it forks."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+def prepare() -> None:
+    """Import TensorFlow and tell it its threads; the first call takes seconds."""
+    from worker.tensorflow_setup import prepare_tensorflow
+
+    prepare_tensorflow(settings().threads)
+
+
+def fingerprint() -> Fingerprint:
+    """Return what trains here; `prepare` comes first."""
+    from worker.fingerprint import fingerprint
+
+    return fingerprint(settings().threads)
 
 
 def warm_up() -> None:
     """Do what the first arm would otherwise wait for: import TensorFlow, load the default data set."""
-    from worker.tensorflow_setup import prepare_tensorflow
-
+    begin = time.monotonic()
     try:
-        prepare_tensorflow(settings().threads)
+        prepare()
+        log.info("TensorFlow is ready after %.1f s.", time.monotonic() - begin, extra={"action": "warm_up"})
         resident_data(settings().dataset)
     except Exception:  # the arm that needs it will fail with a reason
         log.exception("This worker could not warm up.", extra={"action": "warm_up"})
-
-
-def fail_lost_arm(arm_id: object) -> None:
-    """End the arm whose process was killed under it; the parent does, for the child no longer can."""
-    try:
-        with database().write() as session:
-            arms.fail_lost(session, UUID(str(arm_id)), identity())
-    except Exception:  # the worker goes on with a new child
-        log.exception("Arm %s was lost with its process.", arm_id, extra={"action": "fail_lost_arm"})
-
-
-def ring_for_waiting_arms(celery: Celery) -> None:
-    """Ring again, until the worker stops, for the arm that has waited longest, whenever this worker is idle.
-
-    So a lost message costs seconds, never a result. It is one bell per look, however long the queue is, and a bell
-    for an arm that is taken does nothing.
-    """
-    while not stopping().wait(settings().bell_interval_s):
-        try:
-            prepare_folders(settings())  # sweeps
-            if state.reserved_requests:  # it trains, or is about to
-                continue
-            with database().read() as session:
-                waiting = arms.queued(session, limit=1)
-            for arm_id in waiting:
-                celery.send_task(TRAIN_ARM, args=[str(arm_id)])
-        except Exception:  # the database or the broker is away: look again later
-            log.exception("Could not look for waiting arms.", extra={"action": "ring"})

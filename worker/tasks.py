@@ -1,23 +1,26 @@
-"""The task: claim an arm, train it, write its points as they come, mark its end. No mathematics here."""
+"""The task: claim the arm that has waited longest, train it, write what comes, mark its end; until none waits.
+
+No mathematics here.
+"""
 
 import logging
-import time
 from typing import TYPE_CHECKING
-from uuid import UUID
 
-from models import arms, networks
-from models.arms import Claim, Sample
-from models.broker import TRAIN_ARM
-from models.database import Database
+from models import arms, checkpoints, networks
+from models.arms import Claim
+from models.broker import TRAIN_WAITING_ARMS
+from models.database import DATABASE_AWAY, Database
 from models.dense import DenseNetwork
-from models.errors import BnlabError, FenceLost
+from models.errors import BnlabError, FenceLost, PointsDiffer
 from models.tables import Network
 from worker import process
 from worker.app import app
 from worker.examination import examine
+from worker.lease import Lease
+from worker.recorder import Recorder
 
 if TYPE_CHECKING:
-    from worker.training import Progress, Trained
+    from worker.training import Trained
 
 log = logging.getLogger(__name__)
 
@@ -25,34 +28,48 @@ OUT_OF_MEMORY = "Training needs more memory than this worker has; try fewer unit
 UNEXPECTED = "Training stopped on an unexpected error of the service; the worker's log has the details."
 
 
-@app.task(name=TRAIN_ARM)
-def train_arm(arm_id: object) -> None:
-    """Train the arm this bell rings for, if it still waits; any other bell does nothing."""
-    try:
-        waiting = UUID(str(arm_id))
-    except ValueError:
-        log.warning("A message names no arm.", extra={"action": "ignore_message"})
-        return
-    if process.stopping().is_set():
-        return
+@app.task(name=TRAIN_WAITING_ARMS)
+def train_waiting_arms(*_: object, **__: object) -> None:
+    """Train arms, one after the other, as long as some wait; what a message says is of no account."""
+    process.prepare()  # before the claim: what is claimed is trained at once, and its set-up is known
     database = process.database()
-    with database.write() as session:
-        held = arms.claim(session, waiting, process.identity())
-    if held is not None:
+    while not process.stops():
+        try:
+            with database.write() as session:
+                held = arms.claim(session, process.name(), process.fingerprint(), process.settings().lease_s)
+        except DATABASE_AWAY:
+            log.warning("The database is away; nothing is claimed.", extra={"action": "claim"})
+            return
+        if held is None:
+            return
         train_and_end(database, held)
 
 
 def train_and_end(database: Database, held: Claim) -> None:
     """Train a held arm and mark how it ended; nothing is raised, whatever happens."""
+    settings = process.settings()
+    with Lease(database, held, settings.lease_s, settings.hang_limit_s, process.end_at_once) as lease:
+        try:
+            train_held(database, held, lease)
+        except FenceLost:
+            how = "is cancelled" if lease.cancelled else "is no longer held here"
+            log.warning("Arm %s %s.", held.arm_id, how, extra={"action": "cancel" if lease.cancelled else "fence_lost"})
+        except DATABASE_AWAY:
+            log.exception("Arm %s is left to another worker.", held.arm_id, extra={"action": "leave_arm"})
+        except Exception as error:
+            log.exception("Arm %s failed.", held.arm_id, extra={"action": "fail_arm"})
+            _fail(database, held, error)
+
+
+def _fail(database: Database, held: Claim, error: Exception) -> None:
+    code, message = reason(error)
     try:
-        train_held(database, held)
-    except FenceLost:
-        log.warning("Arm %s is no longer held here.", held.arm_id, extra={"action": "fence_lost"})
-    except Exception as error:
-        log.exception("Arm %s failed.", held.arm_id, extra={"action": "fail_arm"})
-        code, message = reason(error)
         with database.write() as session:
             arms.fail(session, held, code, message)
+    except FenceLost:
+        log.warning("Arm %s is no longer held here.", held.arm_id, extra={"action": "fence_lost"})
+    except DATABASE_AWAY:  # its lease ends, and it is tried again
+        log.exception("Arm %s is left to another worker.", held.arm_id, extra={"action": "leave_arm"})
 
 
 def reason(error: Exception) -> tuple[str, str]:
@@ -64,58 +81,40 @@ def reason(error: Exception) -> tuple[str, str]:
     return "unexpected_error", UNEXPECTED
 
 
-def train_held(database: Database, held: Claim) -> None:
+def train_held(database: Database, held: Claim, lease: Lease) -> None:
     """Train a held arm to its end, to a cancel, or to the word that this worker stops."""
-    from worker.tensorflow_setup import prepare_tensorflow
+    try:
+        _train(database, held, lease)
+    except PointsDiffer:  # the same set-up gave other bits: no curve is made of two trainings
+        log.exception("Arm %s begins anew.", held.arm_id, extra={"action": "begin_anew"})
+        with database.write() as session:
+            arms.begin_anew(session, held)
+        _train(database, held, lease)
 
-    prepare_tensorflow(process.settings().threads)
+
+def _train(database: Database, held: Claim, lease: Lease) -> None:
     from worker.training import train  # TensorFlow: after the fork, never at import
 
-    log.info("Arm %s (%s) starts.", held.arm_id, held.name.value, extra={"action": "start_arm"})
-    recorder = _Recorder(database, held)
-    for progress in train(held.spec, held.name, process.resident_data(held.spec.dataset)):
-        if process.stopping().is_set() and progress.trained is None:
-            with database.write() as session:
-                arms.give_back(session, held)
+    with database.read() as session:
+        resumed = checkpoints.newest(session, held.arm_id, held.spec, held.name)
+    done = resumed.batches_done if resumed else 0
+    log.info("Arm %s (%s) starts after %d batches.", held.arm_id, held.name.value, done, extra={"action": "start_arm"})
+    recorder = Recorder(database, held, lease, process.settings(), process.stops)
+    for progress in train(held.spec, held.name, process.resident_data(held.spec.dataset), resumed):
+        lease.advanced()
+        if process.stops() and progress.trained is None:
+            recorder.give_back(progress)
             log.info("Arm %s goes back to the queue.", held.arm_id, extra={"action": "give_back_arm"})
             return
         if recorder.cancelled_at(progress):
             log.info("Arm %s is cancelled.", held.arm_id, extra={"action": "cancel_arm"})
             return
         if progress.trained is not None:
-            rows = _examined(held, progress.trained)
-            with database.write() as session:
-                arms.succeed(session, held, rows)
+            recorder.succeed(_examined(held, progress.trained, lease))
             log.info("Arm %s ends.", held.arm_id, extra={"action": "finish_arm"})
 
 
-class _Recorder:
-    """Writes an arm's points and progress: the first at once, then every `write_interval_s`, then the last."""
-
-    def __init__(self, database: Database, held: Claim) -> None:
-        self._database, self._held = database, held
-        self._unwritten: list[Sample] = []
-        self._written_at: float | None = None
-
-    def cancelled_at(self, progress: "Progress") -> bool:
-        """Take note of a chunk, write if it is time; return True once the arm is ended as cancelled."""
-        if progress.sample is not None:
-            self._unwritten.append(progress.sample)
-        now = time.monotonic()
-        waited = self._written_at is None or now - self._written_at >= process.settings().write_interval_s
-        if not waited and progress.trained is None:
-            return False
-        with self._database.write() as session:
-            cancel = arms.record(
-                session, self._held, progress.batches_done, progress.batches_per_second, self._unwritten
-            )
-            if cancel:
-                arms.mark_cancelled(session, self._held)
-        self._unwritten, self._written_at = [], now
-        return cancel
-
-
-def _examined(held: Claim, trained: "Trained") -> list[Network]:
+def _examined(held: Claim, trained: "Trained", lease: Lease) -> list[Network]:
     """Return the rows of the trained networks, each with how it did."""
     dataset = process.dataset(held.spec.dataset)
     rows = []
@@ -132,4 +131,5 @@ def _examined(held: Claim, trained: "Trained") -> list[Network]:
                 result=examine(network, dataset, replicate.validation_correct),
             )
         )
+        lease.advanced()
     return rows

@@ -1,11 +1,20 @@
 """TensorFlow, imported once per process and told how many threads it has, before anything else uses it."""
 
 import os
+import threading
 from functools import cache
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def prepare_tensorflow(threads: int) -> None:
+    """Import TensorFlow and set it up; the second call does nothing, and waits for the first one's end."""
+    with _ONE_AT_A_TIME:
+        _prepare(threads)
 
 
 @cache
-def prepare_tensorflow(threads: int) -> None:
+def _prepare(threads: int) -> None:
     """Import TensorFlow and fix its thread counts: the same counts are part of what makes two runs the same bits.
 
     The import takes seconds and must happen after a fork, never before: so it is called, not run at import.
@@ -15,5 +24,8 @@ def prepare_tensorflow(threads: int) -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    for device in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(device, True)  # several processes may share one
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)  # several processes may share one
+    if gpus:  # on a CPU the same threads give the same bits; that this does it on a GPU, only a GPU can show
+        tf.config.experimental.enable_op_determinism()

@@ -10,7 +10,7 @@ calls out among them.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.arms import Sample
+from models.checkpoints import Checkpoint, TrainingState
 from models.dense import Arrays, starting_arrays, weights_sha256
 from models.spec import ArmName, ResolvedSpec
 from models.streams import batch_indices
@@ -55,6 +56,7 @@ class Progress:
     batches_per_second: float | None  # since the end of the first chunk, which compiles; None until then
     sample: Sample | None
     trained: Trained | None
+    checkpoint: Callable[[], Checkpoint]  # from which the training can go on; valid until the next chunk
 
 
 @dataclass(frozen=True)
@@ -67,21 +69,31 @@ class State:
     diverged_at: tf.Tensor  # [R], −1 while the loss is finite
 
 
-def train(spec: ResolvedSpec, arm: ArmName, data: ResidentData, side_by_side: int | None = None) -> Iterator[Progress]:
-    """Train one arm, all replicates, from batch 0 to the last; yield after each chunk.
+def train(
+    spec: ResolvedSpec,
+    arm: ArmName,
+    data: ResidentData,
+    resumed: Checkpoint | None = None,
+    side_by_side: int | None = None,
+) -> Iterator[Progress]:
+    """Train one arm, all replicates, from batch 0 or from a checkpoint to the last batch; yield after each chunk.
 
-    Equal (spec, arm, data) give equal results on the same set-up. A network whose numbers overflow goes on to the
-    end; `diverged_at` names the first batch whose loss was not finite. `side_by_side`, how many replicates one
-    program trains, is the device's affair unless a test wants it otherwise.
+    Equal (spec, arm, data) give equal results on the same set-up, resumed or not. A network whose numbers overflow
+    goes on to the end; `diverged_at` names the first batch whose loss was not finite. `side_by_side`, how many
+    replicates one program trains, is the device's affair unless a test wants it otherwise.
     """
     side_by_side = side_by_side or (spec.replicates if tf.config.list_physical_devices("GPU") else 1)
     starts = [starting_arrays(spec, arm, replicate) for replicate in range(spec.replicates)]
     hashes = [weights_sha256(arrays) for arrays in starts]
-    states = [_stacked(first, starts[first : first + side_by_side]) for first in range(0, len(starts), side_by_side)]
-    del starts
+    begin_from = resumed.replicates if resumed else [TrainingState(arrays, None, None) for arrays in starts]
+    reached = [replicate.reached_90_percent_after for replicate in begin_from]
+    states = [
+        _stacked(first, begin_from[first : first + side_by_side]) for first in range(0, spec.replicates, side_by_side)
+    ]
+    done = resumed.batches_done if resumed else 0
+    del starts, begin_from, resumed
     programs = [_program(_compiled_fields(spec, len(state.diverged_at)), arm) for state in states]
-    reached: list[int | None] = [None] * spec.replicates
-    done, chunk_batches, first_done, first_at = 0, 1, 0, 0.0
+    chunk_batches, first_done, first_at = 1, -1, 0.0
     with ThreadPoolExecutor(max(1, min(len(states), tf.config.threading.get_intra_op_parallelism_threads()))) as pool:
         while done < spec.training_batches:
             begin = time.perf_counter()
@@ -92,7 +104,7 @@ def train(spec: ResolvedSpec, arm: ArmName, data: ResidentData, side_by_side: in
             states = [state for state, _ in advanced]
             correct = tuple(right for _, counts in advanced for right in counts)
             done, now = done + count, time.perf_counter()
-            if first_done == 0:
+            if first_done < 0:
                 first_done, first_at = done, now
             else:
                 chunk_batches = _next_chunk(chunk_batches, count, now - begin, len(states))
@@ -104,15 +116,34 @@ def train(spec: ResolvedSpec, arm: ArmName, data: ResidentData, side_by_side: in
                 batches_per_second=(done - first_done) / (now - first_at) if done > first_done else None,
                 sample=Sample(done - 1, correct, data.validation_total) if sampled else None,
                 trained=_trained(states, hashes, correct, reached, done) if done == spec.training_batches else None,
+                checkpoint=partial(_checkpoint, states, reached, done),
             )
 
 
-def _stacked(first_replicate: int, replicates: list[Arrays]) -> State:
-    """Return the state before the first batch."""
-    stacked = {name: tf.constant(np.stack([arrays[name] for arrays in replicates])) for name in replicates[0]}
+def _stacked(first_replicate: int, replicates: Sequence[TrainingState]) -> State:
+    """Return some replicates as a program takes them."""
+    names = replicates[0].arrays
+    stacked = {name: tf.constant(np.stack([state.arrays[name] for state in replicates])) for name in names}
     population = {name: tensor for name, tensor in stacked.items() if "/population_" in name}
     parameters = {name: tensor for name, tensor in stacked.items() if name not in population}
-    return State(first_replicate, parameters, population, tf.fill([len(replicates)], -1))
+    diverged_at = [-1 if state.diverged_at is None else state.diverged_at for state in replicates]
+    return State(first_replicate, parameters, population, tf.constant(diverged_at, tf.int32))
+
+
+def _checkpoint(states: list[State], reached: list[int | None], done: int) -> Checkpoint:
+    replicates = [
+        TrainingState(arrays, None if batch < 0 else batch, reached[replicate])
+        for replicate, arrays, batch in _unstacked(states)
+    ]
+    return Checkpoint(done, replicates)
+
+
+def _unstacked(states: list[State]) -> Iterator[tuple[int, Arrays, int]]:
+    """Yield each replicate's number, its arrays, and where its loss stopped being finite, or −1."""
+    for state in states:
+        stacked = {name: tensor.numpy() for name, tensor in {**state.parameters, **state.population}.items()}
+        for r, batch in enumerate(state.diverged_at.numpy()):
+            yield state.first_replicate + r, {name: array[r] for name, array in stacked.items()}, int(batch)
 
 
 def _batches_to_evaluation(spec: ResolvedSpec, done: int) -> int:
@@ -140,21 +171,18 @@ def _trained(
     states: list[State], hashes: list[str], correct: tuple[int, ...], reached: list[int | None], done: int
 ) -> Trained:
     trained: list[TrainedReplicate] = []
-    for state in states:
-        stacked = {name: tensor.numpy() for name, tensor in {**state.parameters, **state.population}.items()}
-        for r, batch in enumerate(state.diverged_at.numpy()):
-            replicate, arrays = state.first_replicate + r, {name: array[r] for name, array in stacked.items()}
-            finite = all(np.isfinite(array).all() for array in arrays.values())
-            overflowed_last = None if finite else done - 1  # after its loss was taken
-            trained.append(
-                TrainedReplicate(
-                    arrays=arrays,
-                    starting_weights_sha256=hashes[replicate],
-                    validation_correct=correct[replicate],
-                    reached_90_percent_after=reached[replicate],
-                    diverged_at=int(batch) if batch >= 0 else overflowed_last,
-                )
+    for replicate, arrays, batch in _unstacked(states):
+        finite = all(np.isfinite(array).all() for array in arrays.values())
+        overflowed_last = None if finite else done - 1  # after its loss was taken
+        trained.append(
+            TrainedReplicate(
+                arrays=arrays,
+                starting_weights_sha256=hashes[replicate],
+                validation_correct=correct[replicate],
+                reached_90_percent_after=reached[replicate],
+                diverged_at=batch if batch >= 0 else overflowed_last,
             )
+        )
     return tuple(trained)
 
 

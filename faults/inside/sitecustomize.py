@@ -1,0 +1,9 @@
+"""Read by Python at its start in every process of a service under test; sabotages its API and its workers."""
+
+import os
+import sys
+
+if "BNLAB_FAULTS_DIR" in os.environ and {"uvicorn", "celery"} & set(sys.orig_argv):
+    from faults import saboteur
+
+    saboteur.install()

@@ -1,0 +1,42 @@
+"""Requests that carry a key: sent again, they get the same answer and have no second effect."""
+
+import zlib
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.orm import Session
+
+from models.errors import FieldError, KeyReused
+from models.tables import IdempotencyKey
+
+#: How long a key is known.
+KEPT_FOR = timedelta(hours=48)
+
+
+def answered(session: Session, key: str, request_sha256: str) -> bytes | None:
+    """Take a key for this request and return None, or return what the same request was answered before.
+
+    The key is taken in the caller's transaction: it is known if and only if what the request did is. Who sends the
+    same key at the same moment waits here for the first to commit. Raises KeyReused.
+    """
+    now = datetime.now(UTC)
+    session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now - KEPT_FOR))
+    insert = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgres_insert
+    row = {"key": key, "request_sha256": request_sha256, "created_at": now, "answer": zlib.compress(b"")}
+    taken = session.execute(
+        insert(IdempotencyKey).values(row).on_conflict_do_nothing().returning(IdempotencyKey.key)
+    ).scalar_one_or_none()
+    if taken is not None:
+        return None
+    known = session.scalars(select(IdempotencyKey).where(IdempotencyKey.key == key)).one()
+    if known.request_sha256 != request_sha256:
+        raise KeyReused([FieldError("Idempotency-Key", "a key that came with no other request", key)])
+    return zlib.decompress(known.answer)
+
+
+def remember(session: Session, key: str, answer: bytes) -> None:
+    """Keep the answer, compressed, for when the request comes again; of a large sweep it has megabytes."""
+    kept = zlib.compress(answer)
+    session.execute(update(IdempotencyKey).where(IdempotencyKey.key == key).values(answer=kept))
