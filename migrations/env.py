@@ -11,6 +11,9 @@ on_sqlite = engine.dialect.name == "sqlite"
 with engine.connect().execution_options(begin_immediate=True) as connection:
     if on_sqlite:  # or the copied table, when it is dropped, takes with it the rows that refer to it
         connection.connection.dbapi_connection.execute("PRAGMA foreign_keys = OFF")  # type: ignore[union-attr]
+    else:
+        connection.exec_driver_sql("SET statement_timeout = 0")  # a large table takes its time
+        connection.commit()
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,

@@ -19,15 +19,18 @@ BUSY_TIMEOUT_S = 30
 #: transaction was committed is then unknown.
 DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 
-#: Postgres gives up where it would wait or hold others up for ever; a host that is gone is noticed.
+#: A host of Postgres that is gone is noticed within half a minute.
 POSTGRES_OPTIONS = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
-    "tcp_user_timeout": 25_000,
-    "options": "-c lock_timeout=10s -c statement_timeout=120s -c idle_in_transaction_session_timeout=120s",
+    "tcp_user_timeout": 25_000,  # milliseconds
 }
+#: Postgres gives up where it would wait, or hold others up, for ever.
+POSTGRES_LIMITS = (
+    "SET lock_timeout = '10s'; SET statement_timeout = '120s'; SET idle_in_transaction_session_timeout = '120s'"
+)
 
 
 class Database:
@@ -63,7 +66,7 @@ def make_engine(url: str) -> Engine:
         engine = create_engine(url, pool_size=POOL_SIZE, connect_args={"timeout": BUSY_TIMEOUT_S})
         _teach_sqlite_transactions(engine)
         return engine
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=POOL_SIZE,
         max_overflow=0,
@@ -71,6 +74,17 @@ def make_engine(url: str) -> Engine:
         pool_pre_ping=True,
         connect_args=POSTGRES_OPTIONS,
     )
+    _teach_postgres_limits(engine)
+    return engine
+
+
+def _teach_postgres_limits(engine: Engine) -> None:
+    """Set the limits of each new connection: by a statement, for proxies in between refuse them as start-up options."""
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:
+        connection.execute(POSTGRES_LIMITS)
+        connection.commit()
 
 
 def _teach_sqlite_transactions(engine: Engine) -> None:

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from models.settings import Settings
 
 README = (ROOT / "README.md").read_text()
-FOLDERS = ("models", "api", "worker", "bnlab", "migrations")
+FOLDERS = ("models", "api", "worker", "bnlab", "migrations", "bench", "faults")
 MODULES = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py")) if path.name != "__init__.py"]
 
 

@@ -35,7 +35,7 @@ from stack_compose import ComposeStack, compose_file, copied, in_order, requirem
 
 from bnlab.client import Client
 from faults.servers import Postgres, as_administrator, free_port
-from models.broker import QUEUE
+from models.broker import QUEUE, TRAIN_WAITING_ARMS
 from models.database import Database
 from models.settings import Settings
 from models.spec import Status
@@ -265,7 +265,7 @@ def test_messages_that_are_no_bells_do_not_kill_a_worker(stack: ComposeStack, cl
         "body": "W1siMSJdLCB7fSwge31d",  # [["1"], {}, {}]
         "content-type": "application/json",
         "content-encoding": "utf-8",
-        "headers": {"task": "bnlab.train_arm", "id": str(uuid4()), "lang": "py"},
+        "headers": {"task": TRAIN_WAITING_ARMS, "id": str(uuid4()), "lang": "py"},
         "properties": {"body_encoding": "base64", "delivery_tag": "1", "delivery_info": {"routing_key": QUEUE}},
     }
     no_arm = json.dumps(task)
