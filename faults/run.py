@@ -20,7 +20,8 @@ from faults.work import SPECS, Feeder, Ledger, references
 from models.spec import FINISHED
 from models.tables import Arm, Experiment
 
-QUIET_S = 240.0
+#: For everything to be accepted, and then to end.
+PATIENCE_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _strike(chaos: Chaos, plan: Plan, say: Say) -> Counter[str]:
                 struck[name] += 1
                 say(f"    {struck.total()}: {name}")
             time.sleep(chaos.random.uniform(0.0, plan.pause_s))
-        end = time.monotonic() + QUIET_S
+        end = time.monotonic() + PATIENCE_S
         while not feeder.done and time.monotonic() < end:
             time.sleep(0.2)
     finally:
@@ -119,7 +120,7 @@ def _count(service: ServiceUnderTest) -> int:
 def _wait_for_the_end(service: ServiceUnderTest) -> None:
     """Wait until every arm has ended, or no longer: then the verdict says which have not."""
     unfinished = select(func.count(Arm.id)).where(Arm.status.not_in(FINISHED))
-    end = time.monotonic() + QUIET_S
+    end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         with service.database.read() as session:
             if session.scalars(unfinished).one() == 0:
