@@ -12,7 +12,7 @@ from faults.report import bound_s, print_report
 from faults.run import Plan, Result, embedded, production
 from faults.servers import redis_program
 
-WHOLE = Plan(experiments=110, faults=80, recoveries=10)
+WHOLE = Plan(experiments=105, faults=80, recoveries=6)
 
 
 def main() -> None:

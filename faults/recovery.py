@@ -16,7 +16,8 @@ from faults.work import LONG
 from models.tables import Arm, CurvePoint
 
 PATIENCE_S = 90.0
-REST_S = 1.0
+#: An arm must come a good way on before it is killed again, or it fails as one that always kills its worker.
+REST_BATCHES = 15_000
 
 #: What a process that trains writes into its log when it has imported TensorFlow.
 TENSORFLOW_READY = re.compile(r"TensorFlow is ready after ([0-9.]+) s")
@@ -53,7 +54,6 @@ def measure(service: ServiceUnderTest, chance: random.Random, times: int) -> Rec
             whole_worker = number % 2 == 1
             seconds = _recover(service, id, chance, whole_worker)
             (found.of_worker if whole_worker else found.of_process).append(seconds)
-            time.sleep(REST_S)
         starts = TENSORFLOW_READY.findall(service.logs())
         found.tensorflow_start += map(float, starts[starts_before:])
         client.cancel(id)
@@ -70,7 +70,9 @@ def _recover(service: ServiceUnderTest, id: str, chance: random.Random, whole_wo
         kill(worker)
     kill(pid)
     _wait(lambda: _points(service, id)[arm] > before)
-    return time.monotonic() - begin
+    seconds = time.monotonic() - begin
+    _wait(lambda: _points(service, id)[arm] > before + REST_BATCHES)
+    return seconds
 
 
 def _points(service: ServiceUnderTest, id: str) -> dict[str, int]:

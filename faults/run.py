@@ -3,8 +3,7 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from faults import recovery, verdict
 from faults.chaos import Chaos
 from faults.recovery import Recovery
 from faults.servers import Postgres, Redis
-from faults.service import ServiceUnderTest
+from faults.service import AS_SHIPPED, HURRIED, ServiceUnderTest
 from faults.verdict import Verdict
 from faults.work import SPECS, Feeder, Ledger, references
 from models.spec import FINISHED
@@ -52,43 +51,49 @@ Say = Callable[[str], object]
 
 def embedded(folder: Path, plan: Plan, seed: int, say: Say) -> Result:
     """Run the plan on `bnlab up` as it comes: a file of SQLite, a broker of files."""
-    with ServiceUnderTest(folder, None, None) as service:
-        return _run("embedded: SQLite, files", service, plan, random.Random(seed), say, None, None)
+
+    def service(name: str, told: Mapping[str, str]) -> ServiceUnderTest:
+        return ServiceUnderTest(folder / name, None, None, told)
+
+    return _run("embedded: SQLite, files", service, plan, random.Random(seed), say, None, None)
 
 
 def production(folder: Path, redis_program: str, plan: Plan, seed: int, say: Say) -> Result:
     """Run the plan on a Postgres and a Redis."""
-    with ExitStack() as stack:
-        postgres, redis = stack.enter_context(Postgres()), stack.enter_context(Redis(redis_program, folder))
-        service = stack.enter_context(ServiceUnderTest(folder, postgres.new_database(), redis.url))
+    with Postgres() as postgres, Redis(redis_program, folder) as redis:
+
+        def service(name: str, told: Mapping[str, str]) -> ServiceUnderTest:
+            return ServiceUnderTest(folder / name, postgres.new_database(), redis.url, told)
+
         name = f"production: {postgres.version}, Redis {redis.version}"
         return _run(name, service, plan, random.Random(seed), say, postgres, redis)
 
 
 def _run(
     name: str,
-    service: ServiceUnderTest,
+    new_service: Callable[[str, Mapping[str, str]], ServiceUnderTest],
     plan: Plan,
     chance: random.Random,
     say: Say,
     postgres: Postgres | None,
     redis: Redis | None,
 ) -> Result:
-    begin = time.monotonic()
-    say(f"{name}\n  undisturbed runs, each setting twice")
-    expected = references(service, plan.specs)
-    recovered = Recovery()
+    begin, recovered = time.monotonic(), Recovery()
+    say(name)
     if plan.recoveries:
-        say("  recovery, one kill at a time")
-        recovered = recovery.measure(service, chance, plan.recoveries)
-    before = _count(service)
-    ledger = Ledger(plan.specs)
-    chaos = Chaos(service, ledger, chance, postgres, redis)
-    say(f"  {plan.faults} faults while {plan.experiments} experiments run")
-    struck = _strike(chaos, plan, say)
-    say("  quiet, until everything has ended")
-    _wait_for_the_end(service)
-    judged = verdict.judge(service, ledger, expected, before)
+        say("  recovery, as it is shipped, one kill at a time")
+        with new_service("shipped", AS_SHIPPED) as service:
+            recovered = recovery.measure(service, chance, plan.recoveries)
+    with new_service("hurried", HURRIED) as service:
+        say("  undisturbed runs, each setting twice")
+        expected = references(service, plan.specs)
+        before = _count(service)
+        ledger = Ledger(plan.specs)
+        say(f"  {plan.faults} faults while {plan.experiments} experiments run")
+        struck = _strike(Chaos(service, ledger, chance, postgres, redis), plan, say)
+        say("  quiet, until everything has ended")
+        _wait_for_the_end(service)
+        judged = verdict.judge(service, ledger, expected, before)
     return Result(name, struck, judged, recovered, time.monotonic() - begin)
 
 

@@ -22,13 +22,18 @@ ROOT = Path(__file__).parents[1]
 READY = re.compile(r"bnlab is ready at (http://127\.0\.0\.1:\d+) ")
 LEASE_S = 3.0
 
-TOLD = {
-    "BNLAB_DATASET": "mnist-5k",
+#: As it is shipped, but for the data set: another one may not be at hand.
+AS_SHIPPED = {"BNLAB_DATASET": "mnist-5k"}
+#: Everything happens often, so that much can be done to it in little time.
+HURRIED = {
+    **AS_SHIPPED,
     "BNLAB_LEASE_S": str(LEASE_S),
     "BNLAB_BELL_INTERVAL_S": "0.5",
     "BNLAB_WRITE_INTERVAL_S": "0.1",
     "BNLAB_CHECKPOINT_INTERVAL_S": "0.3",
     "BNLAB_MAX_CRASHES": "1000",  # whoever is killed here is killed from outside
+}
+SABOTAGED = {
     "PYTHONPATH": os.pathsep.join((str(ROOT / "faults" / "inside"), str(ROOT))),
 }
 
@@ -36,14 +41,17 @@ TOLD = {
 class ServiceUnderTest(Processes):
     """A running service, and where its processes, its database and its levers are."""
 
-    def __init__(self, folder: Path, database_url: str | None, broker_url: str | None) -> None:
+    def __init__(
+        self, folder: Path, database_url: str | None, broker_url: str | None, told: Mapping[str, str] = HURRIED
+    ) -> None:
         super().__init__(folder)
         self.state_dir, self.levers = folder / "state", folder / "levers"
         for name in ("kill", "killed"):
             (self.levers / name).mkdir(parents=True)
         given = {"BNLAB_DATABASE_URL": database_url, "BNLAB_BROKER_URL": broker_url}
         self._told: Mapping[str, str] = {
-            **TOLD,
+            **told,
+            **SABOTAGED,
             "BNLAB_FAULTS_DIR": str(self.levers),
             **{name: value for name, value in given.items() if value},
         }

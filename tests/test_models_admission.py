@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from models import admission, arms, experiments
 from models.database import Database
-from models.errors import QueueFull
+from models.errors import InvalidInput, QueueFull
 from models.tables import Arm, Experiment
 
 
@@ -43,11 +43,17 @@ def test_who_is_refused_learns_how_many_wait(database: Database) -> None:
 
 
 def test_many_together_come_in_as_a_whole_or_not(database: Database) -> None:
-    assert not admitted(database, 4, 3)
     assert admitted(database, 2, 3)
     assert not admitted(database, 2, 3)
     assert admitted(database, 1, 3)
     assert waiting(database) == 3
+
+
+def test_more_than_may_ever_wait_are_told_so_and_not_to_come_again(database: Database) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        admitted(database, 4, 3)
+    (error,) = raised.value.errors
+    assert (error.allowed, error.received) == ("at most 3 experiments in one request", 4)
 
 
 def test_an_experiment_waits_as_long_as_one_of_its_arms_does(database: Database) -> None:

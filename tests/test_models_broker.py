@@ -17,6 +17,7 @@ def test_the_prepared_binding_is_the_one_the_transport_writes_itself(tmp_path: P
     celery = Celery(set_as_current=False)
     celery.conf.update(celery_options(settings))
     with celery.connection_for_write() as connection:
+        connection.default_channel.state.clear()  # of the whole process: who declared this queue before writes no more
         celery.amqp.queues[QUEUE](connection.default_channel).declare()
     assert binding.read_text() == prepared
 

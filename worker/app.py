@@ -37,6 +37,7 @@ def _before_fork(**_: object) -> None:
     prepare_folders(Settings())
     process.stopping()
     process.worker()
+    process.preload()  # not in a thread: a fork in the middle of an import leaves the child without it for ever
 
 
 @signals.worker_ready.connect

@@ -5,7 +5,9 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 import time
+from contextlib import suppress
 from functools import cache
 from multiprocessing.synchronize import Event
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ from models import datasets
 from models.arms import Fingerprint
 from models.database import Database
 from models.datasets import Dataset
+from models.errors import DatasetUnavailable
 from models.settings import Settings
 from models.spec import DatasetName
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from worker.resident import ResidentData
 
 log = logging.getLogger(__name__)
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @cache
@@ -85,17 +90,36 @@ def _database(_pid: int) -> Database:
     return Database(settings().database_url)
 
 
-@cache
+def preload() -> None:
+    """Load the default data set if it is at hand; every process that is forked later has it at once."""
+    with suppress(DatasetUnavailable):
+        _loaded(settings().dataset)
+
+
 def dataset(name: DatasetName) -> Dataset:
     """Return a data set, fetched if need be. Raises DatasetUnavailable."""
-    if name == "mnist":
+    try:
+        return _loaded(name)
+    except DatasetUnavailable:
+        if name != "mnist":
+            raise
         datasets.fetch_mnist(settings().data_dir, settings().mnist_mirrors, lambda *_: None)
+        return _loaded(name)
+
+
+@cache
+def _loaded(name: DatasetName) -> Dataset:
     return datasets.load(name, settings().data_dir)
 
 
-@cache
 def resident_data(name: DatasetName) -> "ResidentData":
     """Return a data set on the device. Raises DatasetUnavailable."""
+    with _ONE_AT_A_TIME:  # who warms up and who trains ask for it at one moment
+        return _resident_data(name)
+
+
+@cache
+def _resident_data(name: DatasetName) -> "ResidentData":
     from worker.resident import ResidentData  # TensorFlow: after the fork, never at import
 
     return ResidentData(dataset(name))
