@@ -84,7 +84,7 @@ class ApiProblem(BnlabError):
 
 
 def _wrong_field(error: Mapping[str, Any]) -> str:
-    line = f"  {error.get('field')}: allowed is {error.get('allowed')}"
+    line = f"  {error.get('field') or 'the request'}: allowed is {error.get('allowed')}"
     received = error.get("received")
     return line if received is None else f"{line}; received {received!r}"
 

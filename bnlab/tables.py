@@ -88,15 +88,23 @@ def history_table(events: Iterable[Json]) -> Table:
     for name in ("time (UTC)", "arm", "status", "reason"):
         table.add_column(name, no_wrap=True)
     table.add_column("batches", justify="right", no_wrap=True)
+    table.add_column("by", justify="right", no_wrap=True)
     for event in events:
         table.add_row(
-            second(event["at"]),
+            second(event["at"]).partition("-")[2],  # the year is no news
             event["arm"].removesuffix("_batch_norm"),
             change(event),
             event["reason"].replace("_", " "),
             whole(event["batches_done"]),
+            actor(event),
         )
     return table
+
+
+def actor(event: Json) -> str:
+    """Return who did it, in short: of a worker's process, which is called host:worker:word/process, the last number."""
+    name, _, process = event["actor"].rpartition("/")
+    return str(process) if name else str(event["actor"]).split(":")[0]
 
 
 def change(event: Json) -> str:

@@ -18,10 +18,12 @@ def admit(session: Session, count: int, limit: int) -> None:
     count the same free place. An experiment waits as long as one of its arms does.
     """
     if count > limit:
-        raise InvalidInput([FieldError("", f"at most {limit} experiments in one request", count)])
+        allowed = f"at most {limit} experiments at once, which is all that may wait on this server"
+        raise InvalidInput([FieldError("", allowed, count)])
     if session.get_bind().dialect.name == "postgresql":  # on SQLite there is one writer as it is
         session.execute(text("SELECT pg_advisory_xact_lock(:door)"), {"door": _DOOR})
     queued = select(func.count(Arm.experiment_id.distinct())).where(Arm.status == Status.QUEUED)
     waiting = session.scalars(queued).one()
     if waiting + count > limit:
-        raise QueueFull(queued=waiting, limit=limit)
+        message = f"{waiting} experiments wait, and at most {limit} may; submit this again when some have begun."
+        raise QueueFull(message, queued=waiting, limit=limit)

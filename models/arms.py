@@ -71,7 +71,8 @@ def any_waits(session: Session) -> bool:
 def claim(session: Session, worker: str, fingerprint: Fingerprint, lease_s: float) -> Claim | None:
     """Take the arm that has waited longest, or return None: none waits.
 
-    An arm that was begun with another fingerprint begins again: its points and checkpoints go, in this transaction.
+    It goes on from its newest checkpoint. An arm that was begun with another fingerprint begins again: its points and
+    checkpoints go, in this transaction.
     """
     # Workers that look at one moment each see another arm; SQLite lets one look at a time.
     longest = select(Arm).where(waits()).order_by(Arm.created_at, Arm.id).limit(1).with_for_update(skip_locked=True)
@@ -98,7 +99,10 @@ def claim(session: Session, worker: str, fingerprint: Fingerprint, lease_s: floa
     restarts = arm.fingerprint is not None and arm.fingerprint != fingerprint
     if restarts:
         _forget_training(session, arm.id)
-    reason, done = (Reason.RESTARTED, 0) if restarts else (Reason.CLAIMED, arm.batches_done)
+    done = checkpoints.newest_batches(session, arm.id)
+    set_back = update(Arm).where(Arm.id == arm.id).values(batches_done=done)
+    session.execute(set_back.execution_options(synchronize_session=False))
+    reason = Reason.RESTARTED if restarts else Reason.CLAIMED
     events.note(session, [Change(arm.id, Status.QUEUED, Status.RUNNING, reason, fence, done)], worker)
     stored = session.scalars(select(Experiment.spec).where(Experiment.id == arm.experiment_id)).one()
     return Claim(arm.id, fence, worker, arm.experiment_id, arm.name, stored)

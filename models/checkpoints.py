@@ -82,6 +82,11 @@ def newest(session: Session, arm_id: UUID, spec: ResolvedSpec, arm: ArmName) -> 
     return None
 
 
+def newest_batches(session: Session, arm_id: UUID) -> int:
+    """Return how far the newest checkpoint of an arm is; 0 if there is none."""
+    return max(_stored(session, arm_id), default=0)
+
+
 def remove(session: Session, arm_id: UUID) -> None:
     """Let go of all checkpoints of an arm."""
     session.execute(delete(CheckpointPart).where(CheckpointPart.arm_id == arm_id))

@@ -302,9 +302,10 @@ def test_history_says_when_what_and_why_in_80_columns(server: Server) -> None:
     assert max(map(len, out.splitlines())) <= 80
     assert "…" not in out
     names, first, *_, last = (" ".join(line.split()) for line in out.splitlines())
-    assert names == "time (UTC) arm status reason batches"
-    assert first == "2026-11-23 02:34:00 without queued submitted 0"
-    assert last == "2026-11-23 02:34:06 with running → cancelled cancelled 1,000,000"
+    assert names == "time (UTC) arm status reason batches by"
+    assert first == "11-23 02:34:00 without queued submitted 0 api"
+    number = HISTORY["events"][-1]["actor"].rpartition("/")[2]
+    assert last == f"11-23 02:34:06 with running → cancelled cancelled 1,000,000 {number}"
     assert out.count("\n") == 1 + len(HISTORY["events"])
     assert "running → queued" in out
     assert "service restarted" in out

@@ -141,7 +141,7 @@ def event(
         "reason": reason,
         "fence": 1,
         "batches_done": batches_done,
-        "actor": "host:123:ab12cd34/130",
+        "actor": "api" if reason == "submitted" else "host:123:ab12cd34/1234567",
     }
 
 

@@ -53,7 +53,10 @@ def test_more_than_may_ever_wait_are_told_so_and_not_to_come_again(database: Dat
     with pytest.raises(InvalidInput) as raised:
         admitted(database, 4, 3)
     (error,) = raised.value.errors
-    assert (error.allowed, error.received) == ("at most 3 experiments in one request", 4)
+    assert (error.allowed, error.received) == (
+        "at most 3 experiments at once, which is all that may wait on this server",
+        4,
+    )
 
 
 def test_an_experiment_waits_as_long_as_one_of_its_arms_does(database: Database) -> None:
