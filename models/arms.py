@@ -79,6 +79,10 @@ def claim(session: Session, worker: str, fingerprint: Fingerprint, lease_s: floa
     arm = session.scalars(longest).one_or_none()
     if arm is None:
         return None
+    restarts = arm.fingerprint is not None and arm.fingerprint != fingerprint
+    if restarts:
+        _forget_training(session, arm.id)
+    done = checkpoints.newest_batches(session, arm.id)
     fence = session.execute(
         update(Arm)
         .where(Arm.id == arm.id, Arm.status == Status.QUEUED)
@@ -88,20 +92,13 @@ def claim(session: Session, worker: str, fingerprint: Fingerprint, lease_s: floa
             worker=worker,
             not_before=None,
             started_at=func.coalesce(Arm.started_at, clock.now()),
+            batches_done=done,
             fingerprint=fingerprint,
             **_leased(lease_s),
         )
         .returning(Arm.fence)
         .execution_options(synchronize_session=False)
-    ).scalar_one_or_none()
-    if fence is None:
-        return None
-    restarts = arm.fingerprint is not None and arm.fingerprint != fingerprint
-    if restarts:
-        _forget_training(session, arm.id)
-    done = checkpoints.newest_batches(session, arm.id)
-    set_back = update(Arm).where(Arm.id == arm.id).values(batches_done=done)
-    session.execute(set_back.execution_options(synchronize_session=False))
+    ).scalar_one()  # the row is locked since it was read
     reason = Reason.RESTARTED if restarts else Reason.CLAIMED
     events.note(session, [Change(arm.id, Status.QUEUED, Status.RUNNING, reason, fence, done)], worker)
     stored = session.scalars(select(Experiment.spec).where(Experiment.id == arm.experiment_id)).one()

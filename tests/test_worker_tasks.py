@@ -1,11 +1,12 @@
 """The task, called as Celery calls it, on both databases: from claim to end, and every way it can end otherwise."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-from conftest import TINY_SPEC
+from conftest import TINY_SPEC, wait_until
 from sqlalchemy import select, text, update
 
 from models import arms, checkpoints, clock, curves, datasets, events, experiments, leases, networks
@@ -19,6 +20,9 @@ from worker.tasks import OUT_OF_MEMORY, UNEXPECTED, reason, train_and_end, train
 
 #: Long enough to be stopped in the middle, at whatever moment.
 ENDLESS = TINY_SPEC.model_copy(update={"training_batches": 1_000_000, "batches_per_sample": 100})
+#: The curve of each arm and the hash of its network.
+Undisturbed = dict[ArmName, tuple[list[Sample], str]]
+
 #: Some chunks, each with a point and a checkpoint.
 SOME_CHUNKS = TINY_SPEC.model_copy(update={"training_batches": 200, "batches_per_sample": 10})
 
@@ -215,13 +219,16 @@ def test_an_arm_that_runs_out_of_memory_is_not_tried_again(
 def test_an_arm_that_is_cancelled_while_it_trains_stops_and_keeps_its_points(database: Database, worker: None) -> None:
     submit(database, ENDLESS)
     held = hold(database)
-    with database.write() as session:  # asked for before the first chunk ends: the worker learns of it when it writes
-        session.execute(update(Arm).where(Arm.id == held.arm_id).values(cancel_requested=True))
-    train_and_end(process.database(), held)
+    with ThreadPoolExecutor(1) as pool:
+        training = pool.submit(train_and_end, process.database(), held)
+        wait_until(lambda: len(points(database, held)) > 2, what="a point")
+        with database.write() as session:
+            experiments.cancel(session, held.experiment_id)
+        training.result(timeout=60)
     arm = arm_of(database, held)
     assert arm.status is Status.CANCELLED
-    assert 0 < arm.batches_done < 1_000_000
-    assert [point.step for point in points(database, held)][:1] == [0]
+    assert 0 < arm.batches_done < ENDLESS.training_batches
+    assert [point.step for point in points(database, held)][:3] == [0, 100, 200]
     with database.read() as session:
         assert session.scalars(select(CheckpointPart.arm_id)).all() == []
 
@@ -230,7 +237,7 @@ def test_an_arm_that_is_cancelled_while_it_trains_stops_and_keeps_its_points(dat
 
 
 @pytest.fixture
-def undisturbed(database: Database, worker: None) -> dict[ArmName, tuple[list[Sample], str]]:
+def undisturbed(database: Database, worker: None) -> Undisturbed:
     """Both curves and the hashes of both networks, trained without a break; the database is then empty again."""
     experiment_id = submit(database, SOME_CHUNKS)
     train_waiting_arms()
@@ -243,7 +250,7 @@ def undisturbed(database: Database, worker: None) -> dict[ArmName, tuple[list[Sa
     return {name: (curve[name], hashes[name]) for name in ArmName}
 
 
-def check_same(database: Database, held: Claim, undisturbed: dict[ArmName, tuple[list[Sample], str]]) -> None:
+def check_same(database: Database, held: Claim, undisturbed: Undisturbed) -> None:
     """Check that a succeeded arm has, to the bit, the curve and the network of an undisturbed one."""
     assert arm_of(database, held).status is Status.SUCCEEDED
     curve, sha256 = undisturbed[held.name]
@@ -251,6 +258,16 @@ def check_same(database: Database, held: Claim, undisturbed: dict[ArmName, tuple
     with database.read() as session:
         assert networks.read(session, held.experiment_id, held.name, 0).arrays_sha256 == sha256
         assert session.scalars(select(CheckpointPart.arm_id).where(CheckpointPart.arm_id == held.arm_id)).all() == []
+
+
+def stopped(database: Database, monkeypatch: pytest.MonkeyPatch, chunks: int) -> Claim:
+    """Submit an experiment and train one of its arms for some chunks, until the worker is told to stop."""
+    submit(database, SOME_CHUNKS)
+    held = hold(database)
+    with monkeypatch.context() as patched:
+        patched.setattr(process, "stops", stop_after(chunks))
+        train(held)
+    return held
 
 
 def checkpointed(database: Database, held: Claim) -> list[int]:
@@ -275,13 +292,9 @@ def test_a_worker_that_is_told_to_stop_does_not_begin(database: Database, worker
 
 
 def test_a_stopped_arm_goes_on_from_its_checkpoint_to_the_same_bits(
-    database: Database, undisturbed: dict[ArmName, tuple[list[Sample], str]], monkeypatch: pytest.MonkeyPatch
+    database: Database, undisturbed: Undisturbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submit(database, SOME_CHUNKS)
-    held = hold(database)
-    with monkeypatch.context() as patched:
-        patched.setattr(process, "stops", stop_after(5))
-        train_and_end(process.database(), held)
+    held = stopped(database, monkeypatch, 5)
     arm = arm_of(database, held)
     assert (arm.status, arm.crash_count, arm.worker) == (Status.QUEUED, 0, None)
     assert 0 < arm.batches_done < SOME_CHUNKS.training_batches
@@ -295,7 +308,7 @@ def test_a_stopped_arm_goes_on_from_its_checkpoint_to_the_same_bits(
 def test_a_crashed_arm_goes_on_from_its_checkpoint_to_the_same_bits(
     times: int,
     database: Database,
-    undisturbed: dict[ArmName, tuple[list[Sample], str]],
+    undisturbed: Undisturbed,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     submit(database, SOME_CHUNKS)
@@ -316,13 +329,9 @@ def test_a_crashed_arm_goes_on_from_its_checkpoint_to_the_same_bits(
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
-    database: Database, undisturbed: dict[ArmName, tuple[list[Sample], str]], monkeypatch: pytest.MonkeyPatch
+    database: Database, undisturbed: Undisturbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submit(database, SOME_CHUNKS)
-    held = hold(database)
-    with monkeypatch.context() as patched:
-        patched.setattr(process, "stops", stop_after(8))
-        train(held)
+    held = stopped(database, monkeypatch, 8)
     before, last = checkpointed(database, held)
     with database.write() as session:
         session.execute(update(CheckpointPart).where(CheckpointPart.batches_done == last).values(arrays=b"damaged"))
@@ -335,13 +344,9 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
 
 
 def test_another_set_up_begins_anew_and_never_mixes_two_in_one_curve(
-    database: Database, undisturbed: dict[ArmName, tuple[list[Sample], str]], monkeypatch: pytest.MonkeyPatch
+    database: Database, undisturbed: Undisturbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submit(database, SOME_CHUNKS)
-    held = hold(database)
-    with monkeypatch.context() as patched:
-        patched.setattr(process, "stops", stop_after(5))
-        train(held)
+    held = stopped(database, monkeypatch, 5)
     other = {**process.fingerprint(), "threads": 2}
     with database.write() as session:  # as another processor would have trained it
         session.execute(update(Arm).where(Arm.id == held.arm_id).values(fingerprint=other))
@@ -354,13 +359,9 @@ def test_another_set_up_begins_anew_and_never_mixes_two_in_one_curve(
 
 
 def test_points_that_come_out_differently_the_second_time_make_the_arm_begin_anew(
-    database: Database, undisturbed: dict[ArmName, tuple[list[Sample], str]], monkeypatch: pytest.MonkeyPatch
+    database: Database, undisturbed: Undisturbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submit(database, SOME_CHUNKS)
-    held = hold(database)
-    with monkeypatch.context() as patched:
-        patched.setattr(process, "stops", stop_after(5))
-        train(held)
+    held = stopped(database, monkeypatch, 5)
     with database.write() as session:
         session.execute(update(CurvePoint).values(correct=[0]))
         checkpoints.remove(session, held.arm_id)
