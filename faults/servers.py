@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from redis import Redis as RedisClient
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from faults.processes import Process, parents
 
@@ -98,9 +99,11 @@ class Postgres:
         while True:
             try:
                 self._server.ensure_postgres_running()
+                self.execute("SELECT 1")
                 return
-            except subprocess.TimeoutExpired:  # it recovers for longer than the package waits
+            except (subprocess.TimeoutExpired, OperationalError):  # it recovers for longer than the package waits
                 assert time.monotonic() < end + RECOVERY_S, "Postgres does not come back"
+                time.sleep(0.2)
 
     def end_connections(self) -> None:
         """End all connections but this one's."""

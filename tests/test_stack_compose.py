@@ -166,10 +166,17 @@ def test_the_api_image_gets_the_small_data_set_from_the_locked_package(tmp_path:
 
 
 @pytest.fixture(scope="module")
-def stack(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeStack]:
+def server() -> Iterator[Postgres]:
+    """A Postgres of this file's own: it is ended as by a crash, and one with many databases recovers for long."""
+    with Postgres() as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def stack(server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeStack]:
     """The file's services, on a database in which there is nothing yet."""
     name = f"compose_{uuid4().hex}"
-    folder = tmp_path_factory.mktemp("compose")
+    folder, postgres = tmp_path_factory.mktemp("compose"), server.address
     with_password = ComposeStack(folder, postgres.format(name), TOLD)
     as_administrator(postgres, f"CREATE ROLE bnlab LOGIN PASSWORD '{with_password.variables['POSTGRES_PASSWORD']}'")
     as_administrator(postgres, f"CREATE DATABASE {name} OWNER bnlab")
@@ -330,11 +337,11 @@ def test_training_goes_on_through_a_broker_that_is_frozen_and_what_is_submitted_
 
 
 def test_training_goes_on_through_a_restart_of_postgres(
-    stack: ComposeStack, client: Client, database: Database, undisturbed: dict[str, Any], postgres_server: Postgres
+    stack: ComposeStack, client: Client, database: Database, undisturbed: dict[str, Any], server: Postgres
 ) -> None:
     id = submitted(client, LONG)
     wait_for_points(client, id, 2)
-    postgres_server.restart_at_once(pause_s=1.0)
+    server.restart_at_once(pause_s=1.0)
     database.close()  # its connections ended too
     check_undisturbed(client, database, id, undisturbed)
 
