@@ -5,8 +5,9 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from threading import Thread
-from typing import Any
 from uuid import uuid4
 
 from celery import Celery
@@ -60,7 +61,7 @@ class Chaos:
             "clock an hour back": lambda: self.wrong_clock(-3_600),
             "racing cancel": self.race_cancel,
             "one key, eight threads": self.race_keys,
-            **{f"kill at {point}": lambda point=point: self.kill_at(point) for point in POINTS},  # type: ignore[misc]
+            **{f"kill at {point}": partial(self.kill_at, point) for point in POINTS},
         }
         if self.redis is not None:
             found["kill Redis"] = self.kill_redis
@@ -73,9 +74,9 @@ class Chaos:
     def deck(self, only: Sequence[str] = ()) -> Iterator[tuple[str, Fault]]:
         """Yield the faults in a random order, again and again, so that each comes equally often; or those named."""
         while True:
-            cards = list(self.faults().items())
-            self.random.shuffle(cards)
-            yield from [(name, dict(cards)[name]) for name in only] or cards
+            faults = self.faults()
+            names = only or self.random.sample(list(faults), len(faults))
+            yield from ((name, faults[name]) for name in names)
 
     def some(self, pids: list[int]) -> int | None:
         """Return one of some processes, None if there is none."""
@@ -166,7 +167,7 @@ class Chaos:
         return True
 
     @property
-    def _messages(self) -> Any:
+    def _messages(self) -> Path:
         return self.service.state_dir / "broker" / "queue"
 
     # ------------------------------------------------------------------------------------- database, disk, clock

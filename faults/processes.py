@@ -5,32 +5,17 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from bnlab.children import Child, end_in_order
 
-class Process:
-    """A running process in a session of its own; what it writes goes to a file."""
+STOP_GRACE_S = 20.0
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, cwd: Path, env: Mapping[str, str]) -> None:
-        self.name, self._log = name, log
-        with log.open("wb") as out:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                cwd=cwd,
-                env=env,
-                start_new_session=True,
-            )
-        self.pid = self._process.pid
 
-    def said(self) -> str:
-        """Return what it has written."""
-        return self._log.read_text(errors="replace")
+class Process(Child):
+    """A child as `bnlab up` has them, which others can wait for and do things to."""
 
     def exit_code(self) -> int | None:
         """Return None while it runs."""
@@ -55,12 +40,6 @@ class Process:
         """Send it a signal."""
         self._process.send_signal(number)
 
-    def kill(self) -> None:
-        """Kill it and what it has started, and wait for its end."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self._process.wait()
-
 
 class Processes:
     """The processes of one set-up: whatever happens in the `with` block, none of them outlives it."""
@@ -75,15 +54,7 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            for process in self.all:
-                process.send(signal.SIGTERM)
-            end = time.monotonic() + 20
-            while time.monotonic() < end and any(process.exit_code() is None for process in self.all):
-                time.sleep(0.05)
-        finally:
-            for process in self.all:
-                process.kill()
+        end_in_order(self.all, STOP_GRACE_S)
 
     def start(self, name: str, command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Process:
         """Start a process with a bare environment and what is given."""

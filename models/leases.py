@@ -1,13 +1,12 @@
 """Arms whose worker is gone: they return to the queue, or end if they have killed their worker too often.
 
-Everything here may be called by any process at any time, and by several at once: an UPDATE that comes second finds
-nothing to change.
+Everything here may be called by any process at any time, and by several at once: who comes second finds no such arm.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, or_, select, update
+from sqlalchemy import ColumnElement, Row, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from models import checkpoints, clock, events
@@ -36,7 +35,7 @@ def any_to_return(session: Session, workers: str, lives: Callable[[str], bool]) 
 
 def return_expired(session: Session, actor: str, max_crashes: int) -> int:
     """Take running arms whose lease is over from their workers, and return how many there were."""
-    return _return_all(session, _is_over(), Reason.LEASE_EXPIRED, actor, max_crashes)
+    return _return_crashed(session, _is_over(), Reason.LEASE_EXPIRED, actor, max_crashes)
 
 
 def _is_over() -> ColumnElement[bool]:
@@ -52,7 +51,7 @@ def return_lost(session: Session, workers: str, lives: Callable[[str], bool], ac
     lost = _lost(session, workers, lives)
     if not lost:
         return 0
-    return _return_all(session, Arm.worker.in_(lost), Reason.PROCESS_LOST, actor, max_crashes)
+    return _return_crashed(session, Arm.worker.in_(lost), Reason.PROCESS_LOST, actor, max_crashes)
 
 
 def _lost(session: Session, workers: str, lives: Callable[[str], bool]) -> list[str]:
@@ -66,16 +65,15 @@ def return_orphans(session: Session, actor: str) -> int:
 
     Only right while no worker is alive: after a crash of everything, before the first one starts.
     """
-    orphans = _running(session, Arm.id.is_not(None))
-    return sum(
-        _return(session, arm, Reason.SERVICE_RESTARTED, actor, {"not_before": None}, Arm.id.is_not(None))
-        for arm in orphans
-    )
+    orphans = _locked(session, true())
+    for arm in orphans:
+        _return(session, arm, Reason.SERVICE_RESTARTED, actor, {"not_before": None})
+    return len(orphans)
 
 
-def _return_all(session: Session, guard: ColumnElement[bool], reason: Reason, actor: str, max_crashes: int) -> int:
-    returned = 0
-    for arm in _running(session, guard):
+def _return_crashed(session: Session, which: ColumnElement[bool], reason: Reason, actor: str, max_crashes: int) -> int:
+    arms = _locked(session, which)
+    for arm in arms:
         went_on = arm.batches_done - arm.batches_at_crash >= GOOD_WAY * arm.spec["training_batches"]
         count = 1 if went_on else arm.crash_count + 1
         crashed = {
@@ -84,18 +82,21 @@ def _return_all(session: Session, guard: ColumnElement[bool], reason: Reason, ac
             "not_before": clock.in_seconds(min(2.0 ** (count - 1), MAX_WAIT_S)),
         }
         if count >= max_crashes and not went_on and not arm.cancel_requested:
-            returned += _fail_crash_loop(session, arm, actor, crashed, guard)
+            _fail_crash_loop(session, arm, actor, crashed)
         else:
-            returned += _return(session, arm, reason, actor, crashed, guard)
-    return returned
+            _return(session, arm, reason, actor, crashed)
+    return len(arms)
 
 
-def _running(session: Session, which: ColumnElement[bool]) -> Sequence[Row[Any]]:
+def _locked(session: Session, which: ColumnElement[bool]) -> Sequence[Row[Any]]:
+    """Return running arms, which nobody else can change before this transaction ends.
+
+    One that somebody writes to just now is left for the next look: a worker that stands still holds up no other arm.
+    """
     columns = (
         *(Arm.id, Arm.fence, Arm.batches_done, Arm.batches_at_crash, Arm.crash_count, Arm.cancel_requested),
         Experiment.spec,
     )
-    # An arm that somebody writes to is left for the next look: a worker that stands still holds up no other arm.
     return session.execute(
         select(*columns)
         .join(Experiment, Experiment.id == Arm.experiment_id)
@@ -104,19 +105,15 @@ def _running(session: Session, which: ColumnElement[bool]) -> Sequence[Row[Any]]
     ).all()
 
 
-def _return(
-    session: Session, arm: Row[Any], reason: Reason, actor: str, values: dict[str, Any], guard: ColumnElement[bool]
-) -> bool:
-    """Put one arm back into the queue, or end it if a cancel was asked for; return whether it was this call's doing."""
+def _return(session: Session, arm: Row[Any], reason: Reason, actor: str, values: dict[str, Any]) -> None:
+    """Put one arm back into the queue, or end it if a cancel was asked for."""
     if arm.cancel_requested:
-        ended = {"status": Status.CANCELLED, "finished_at": clock.now()}
-        return _change(session, arm, ended, guard, Reason.CANCELLED, actor)
-    return _change(session, arm, {"status": Status.QUEUED, **values}, guard, reason, actor)
+        _change(session, arm, {"status": Status.CANCELLED, "finished_at": clock.now()}, Reason.CANCELLED, actor)
+    else:
+        _change(session, arm, {"status": Status.QUEUED, **values}, reason, actor)
 
 
-def _fail_crash_loop(
-    session: Session, arm: Row[Any], actor: str, crashed: dict[str, Any], guard: ColumnElement[bool]
-) -> bool:
+def _fail_crash_loop(session: Session, arm: Row[Any], actor: str, crashed: dict[str, Any]) -> None:
     failed = {
         **crashed,
         "status": Status.FAILED,
@@ -125,31 +122,19 @@ def _fail_crash_loop(
         "error_code": "crash_loop",
         "error_message": CRASH_LOOP.format(count=crashed["crash_count"]),
     }
-    return _change(session, arm, failed, guard, Reason.CRASH_LOOP, actor)
+    _change(session, arm, failed, Reason.CRASH_LOOP, actor)
 
 
-def _change(
-    session: Session, arm: Row[Any], values: dict[str, Any], guard: ColumnElement[bool], reason: Reason, actor: str
-) -> bool:
-    changed = session.execute(
+def _change(session: Session, arm: Row[Any], values: dict[str, Any], reason: Reason, actor: str) -> None:
+    held_by_nobody = {"lease_renewed_at": None, "lease_expires_at": None, "worker": None, "batches_per_second": None}
+    session.execute(
         update(Arm)
-        .where(
-            Arm.id == arm.id,
-            Arm.status == Status.RUNNING,
-            Arm.fence == arm.fence,
-            Arm.cancel_requested == arm.cancel_requested,  # asked for meanwhile: the next look ends it
-            guard,
-        )
-        .values(
-            {"lease_renewed_at": None, "lease_expires_at": None, "worker": None, "batches_per_second": None, **values}
-        )
+        .where(Arm.id == arm.id, Arm.status == Status.RUNNING, Arm.fence == arm.fence)
+        .values({**held_by_nobody, **values})
         .returning(Arm.id)
         .execution_options(synchronize_session=False)
-    ).one_or_none()
-    if changed is None:
-        return False
+    ).one()  # the row is locked since it was read
     if values["status"] is not Status.QUEUED:
         checkpoints.remove(session, arm.id)
     change = Change(arm.id, Status.RUNNING, values["status"], reason, arm.fence, arm.batches_done)
     events.note(session, [change], actor)
-    return True

@@ -55,7 +55,7 @@ class Recorder:
         if begin < self._next_write and not last:
             return False
         checkpoint = progress.checkpoint() if begin >= self._next_checkpoint and not last else None
-        cancelled = self._insist(lambda: self._write(progress, checkpoint), even_if_not_overdue=last)
+        cancelled = self._insist(lambda: self._write(progress, checkpoint), must=last)
         end = time.monotonic()
         self._next_write = end + (RETRY_S if cancelled is None else self._settings.write_interval_s)
         if checkpoint is not None and cancelled is not None:
@@ -72,14 +72,17 @@ class Recorder:
 
     def succeed(self, networks: Sequence[Network]) -> None:
         """End the arm with its networks. Raises FenceLost; what the database raises only if the worker stops."""
-        self._insist(lambda: self._succeed(networks), even_if_not_overdue=True)
+        self._insist(lambda: self._succeed(networks), must=True)
 
     def _take(self, progress: "Progress") -> None:
         if progress.sample is not None:
             self._unwritten.append(progress.sample)
 
-    def _insist(self, write: Callable[[], Result], *, even_if_not_overdue: bool) -> Result | None:
-        """Return what a write returns; None when the database is away and it can wait, else try until it is back."""
+    def _insist(self, write: Callable[[], Result], *, must: bool) -> Result | None:
+        """Return what a write returns. While the database is away, return None if it can wait, else try again.
+
+        It can wait unless it must be now, or the lease is over.
+        """
         while True:
             try:
                 written = write()
@@ -90,7 +93,7 @@ class Recorder:
             else:
                 self._lease.renewed()
                 return written
-            if not even_if_not_overdue and not self._lease.overdue:
+            if not must and not self._lease.overdue:
                 return None
             self._lease.advanced()  # it waits, but it does not hang
             time.sleep(RETRY_S)

@@ -48,28 +48,27 @@ def train_waiting_arms(*_: object, **__: object) -> None:
 def train_and_end(database: Database, held: Claim) -> None:
     """Train a held arm and mark how it ended; nothing is raised, whatever happens."""
     settings = process.settings()
-    with Lease(database, held, settings.lease_s, settings.hang_limit_s, process.end_at_once) as lease:
-        try:
-            train_held(database, held, lease)
-        except FenceLost:
-            how = "is cancelled" if lease.cancelled else "is no longer held here"
-            log.warning("Arm %s %s.", held.arm_id, how, extra={"action": "cancel" if lease.cancelled else "fence_lost"})
-        except DATABASE_AWAY:
-            log.exception("Arm %s is left to another worker.", held.arm_id, extra={"action": "leave_arm"})
-        except Exception as error:
-            log.exception("Arm %s failed.", held.arm_id, extra={"action": "fail_arm"})
-            _fail(database, held, error)
-
-
-def _fail(database: Database, held: Claim, error: Exception) -> None:
-    code, message = reason(error)
+    lease = Lease(database, held, settings.lease_s, settings.hang_limit_s, process.end_at_once)
     try:
-        with database.write() as session:
-            arms.fail(session, held, code, message)
-    except FenceLost:
-        log.warning("Arm %s is no longer held here.", held.arm_id, extra={"action": "fence_lost"})
+        with lease:
+            _train_or_fail(database, held, lease)
+    except FenceLost:  # whether by a cancel, the lease knows now that its thread has ended
+        how, action = ("is cancelled", "cancel") if lease.cancelled else ("is no longer held here", "fence_lost")
+        log.warning("Arm %s %s.", held.arm_id, how, extra={"action": action})
     except DATABASE_AWAY:  # its lease ends, and it is tried again
         log.exception("Arm %s is left to another worker.", held.arm_id, extra={"action": "leave_arm"})
+
+
+def _train_or_fail(database: Database, held: Claim, lease: Lease) -> None:
+    try:
+        train_held(database, held, lease)
+    except (FenceLost, *DATABASE_AWAY):
+        raise
+    except Exception as error:
+        log.exception("Arm %s failed.", held.arm_id, extra={"action": "fail_arm"})
+        code, message = reason(error)
+        with database.write() as session:
+            arms.fail(session, held, code, message)
 
 
 def reason(error: Exception) -> tuple[str, str]:
