@@ -40,6 +40,7 @@ faults: setup  ## break the running service on purpose and count what is lost
 	@$(BIN)/python -m faults
 
 lock: setup  ## resolve the requirements anew
-	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --quiet -o requirements/dev.txt
+	@$(BIN)/uv pip compile pyproject.toml --extra worker --extra dev --universal --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --quiet -o requirements/dev.txt
 	@$(BIN)/uv pip compile pyproject.toml --extra worker --universal --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --quiet -c requirements/dev.txt -o requirements/worker.txt
 	@$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --quiet -c requirements/dev.txt -o requirements/api.txt
+	@$(BIN)/uv pip compile pyproject.toml --extra gpu --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --quiet -c requirements/dev.txt -o requirements/worker-gpu.txt

@@ -21,8 +21,11 @@ from models.errors import (
     Conflict,
     FieldError,
     InvalidInput,
+    KeyNeeded,
     NotFound,
-    QueueFull,
+    RequestForbidden,
+    ScopeTooSmall,
+    TooMuch,
     Unavailable,
 )
 from models.validation import field_errors
@@ -48,7 +51,10 @@ STATUS: tuple[tuple[type[BnlabError], HTTPStatus], ...] = (
     (InvalidInput, HTTPStatus.UNPROCESSABLE_ENTITY),
     (NotFound, HTTPStatus.NOT_FOUND),
     (Conflict, HTTPStatus.CONFLICT),
-    (QueueFull, HTTPStatus.TOO_MANY_REQUESTS),
+    (KeyNeeded, HTTPStatus.UNAUTHORIZED),
+    (ScopeTooSmall, HTTPStatus.FORBIDDEN),
+    (RequestForbidden, HTTPStatus.FORBIDDEN),
+    (TooMuch, HTTPStatus.TOO_MANY_REQUESTS),
     (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 

@@ -15,9 +15,16 @@ BnlabError
 │   ├── NothingTrained
 │   ├── NotTrainedYet
 │   └── NetworkDiverged
-├── QueueFull                   too many experiments wait already
+├── KeyNeeded                   no key, or one that is not known, or no longer
+├── ScopeTooSmall               the key may not do this
+├── RequestForbidden            keys are off, and the request did not come from this machine's own user
+├── TooMuch                     not now: too many of them
+│   ├── QueueFull               experiments wait already
+│   ├── QuotaUsedUp             experiments of this key wait or run
+│   └── TooManyRequests         requests of this key, or wrong keys from this address
 ├── Unavailable                 nothing is wrong with the request; try again later
 │   ├── NotReady
+│   ├── Busy                    so many bodies are being received that one more does not fit
 │   └── DatasetUnavailable
 ├── NetworkDamaged              stored arrays do not fit their spec
 ├── FenceLost                   a worker wrote with a fence that is no longer current
@@ -139,7 +146,43 @@ class NetworkDiverged(Conflict):
     code = "network_diverged"
 
 
-class QueueFull(BnlabError):
+class KeyNeeded(BnlabError):
+    """This needs a valid API key, in the header `Authorization: Bearer bnlab_…`."""
+
+    code = "key_needed"
+
+
+class ScopeTooSmall(BnlabError):
+    """This API key may not do this."""
+
+    code = "scope_too_small"
+
+
+class RequestForbidden(BnlabError):
+    """This request is not taken while API keys are off."""
+
+    code = "request_forbidden"
+
+
+class TooMuch(BnlabError):
+    """This is too much at once; try again later."""
+
+    code = "too_much"
+
+
+class QuotaUsedUp(TooMuch):
+    """Too many experiments of this API key wait or run already; submit this again when some have ended."""
+
+    code = "quota_used_up"
+
+
+class TooManyRequests(TooMuch):
+    """Too many requests in the last minute."""
+
+    code = "too_many_requests"
+
+
+class QueueFull(TooMuch):
     """Too many experiments wait already; submit this again when some have ended."""
 
     code = "queue_full"
@@ -155,6 +198,12 @@ class NotReady(Unavailable):
     """The service is not ready; `missing` says what it lacks."""
 
     code = "not_ready"
+
+
+class Busy(Unavailable):
+    """Too many large requests are being received; try again in a moment."""
+
+    code = "busy"
 
 
 class DatasetUnavailable(Unavailable):

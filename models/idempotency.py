@@ -24,7 +24,7 @@ def answered(session: Session, key: str, request_sha256: str) -> bytes | None:
     now = datetime.now(UTC)
     session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now - KEPT_FOR))
     insert = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgres_insert
-    row = {"key": key, "request_sha256": request_sha256, "created_at": now, "answer": zlib.compress(b"")}
+    row = {"owner": "", "key": key, "request_sha256": request_sha256, "created_at": now, "answer": zlib.compress(b"")}
     taken = session.execute(
         insert(IdempotencyKey).values(row).on_conflict_do_nothing().returning(IdempotencyKey.key)
     ).scalar_one_or_none()

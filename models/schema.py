@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from models.tables import Base
 
 #: The newest file of `migrations/versions`; a test holds the two together.
-REVISION = "2026112309"
+REVISION = "2026112315"
 
 
 def is_current(session: Session) -> bool:

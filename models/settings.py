@@ -2,12 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from models.spec import DatasetName
+from models.spec import DatasetName, Device
 
 MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist",
@@ -48,12 +48,54 @@ class Settings(BaseSettings):
     mnist_mirrors: tuple[str, ...] = Field(
         MNIST_MIRRORS, description="Where the MNIST files are fetched from when the data folder lacks them, in order."
     )
+    database_password_file: Folder | None = Field(
+        None, description="File with the database's password, which the address then lacks."
+    )
+    broker_password_file: Folder | None = Field(
+        None, description="File with the broker's password, which the address then lacks."
+    )
+    keys: Literal["auto", "required", "off"] = Field(
+        "auto",
+        description="Whether a request needs an API key; `auto`: not while the API listens to this machine alone; "
+        "`off` is refused anywhere else.",
+    )
+    requests_per_minute: int = Field(
+        6_000, ge=1, le=10_000_000, description="Requests of one API key in a minute, unless the key has its own limit."
+    )
+    wrong_keys_per_minute: int = Field(
+        30, ge=1, le=10_000_000, description="Requests with a wrong API key, from one address in a minute."
+    )
+    max_active_experiments: int = Field(
+        1_000,
+        ge=1,
+        le=1_000_000,
+        description="Experiments of one API key that wait or run, unless the key has its own limit.",
+    )
     max_body_bytes: int = Field(1_048_576, ge=1_024, description="The largest request body, in bytes.")
     max_images_body_bytes: int = Field(
         16_777_216, ge=1_024, description="The largest body of `/predict`, which takes up to 1,000 images, in bytes."
     )
+    max_bodies_bytes: int = Field(
+        33_554_432,
+        ge=1_024,
+        description="All request bodies that are being received or read, in bytes; beyond, 503.",
+    )
+    header_timeout_s: float = Field(
+        10.0, gt=0, le=3_600, description="Seconds a client has to send the head of a request, or to begin one."
+    )
+    body_timeout_s: float = Field(
+        60.0, gt=0, le=3_600, description="Seconds a client has to send a body, and to take each part of an answer."
+    )
     network_cache_bytes: int = Field(
         67_108_864, ge=0, description="Memory for trained networks that the API keeps ready to predict, in bytes."
+    )
+    log_format: Literal["text", "json"] = Field("text", description="How a line of the logs is written.")
+    metrics_host: str = Field("127.0.0.1", description="Where the Prometheus metrics of a process are to be had.")
+    metrics_port: int = Field(
+        0, ge=0, le=65_535, description="Port of the Prometheus metrics of an API or worker process; 0: none."
+    )
+    device: Device = Field(
+        "auto", description="What a worker trains on: `cpu`, `gpu`, or `auto`, a GPU where the machine has one."
     )
     threads: int = Field(
         1, ge=1, le=256, description="Threads of one worker process; part of what makes two runs the same to the bit."

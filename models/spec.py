@@ -35,6 +35,7 @@ MAX_SEED = 2**32 - 1
 #: Points of a curve, and batches between them, unless asked for otherwise: as the lesson's, long and short.
 USUAL_SAMPLES, USUAL_BATCHES_PER_SAMPLE = 40, 500
 
+Device = Literal["auto", "cpu", "gpu"]  # auto: wherever a worker is free first
 Activation = Literal["relu", "sigmoid", "tanh", "leaky_relu", "elu", "gelu", "linear"]
 Implementation = Literal["equations", "tf_nn", "keras_layer"]
 DatasetName = Literal["mnist", "mnist-5k"]
@@ -151,6 +152,11 @@ class Spec(_Strict):
     )
     dataset: DatasetName | None = Field(None, description="Data set; null: the server's default.")
     batch_norm: BatchNormSpec = Field(default_factory=BatchNormSpec, description="Settings of batch normalization.")
+    device: Device = Field(
+        "auto",
+        description="Where to train: `cpu`, `gpu`, which waits for a worker that has one, or `auto`, wherever a worker "
+        "is free first.",
+    )
     preset: Annotated[str, AfterValidator(_known_preset)] | None = Field(
         None, description="A named setting: it fills what is not given beside it."
     )

@@ -1,8 +1,8 @@
-"""The tables: sweeps, experiments, arms and what happened to them, points, networks; and how keys are named."""
+"""The tables: experiments, their sweeps, arms, points and networks; keys, workers; and how constraints are named."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 from uuid import UUID
 
 from sqlalchemy import (
@@ -28,7 +28,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
-from models.spec import FINISHED, ArmName, Reason, Status
+from models.scopes import Scope
+from models.spec import FINISHED, ArmName, Device, Reason, Status
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -67,6 +68,8 @@ def _words(enum: type[StrEnum], name: str) -> Enum:
 STATUS = _words(Status, "status")
 ARM_NAME = _words(ArmName, "arm_name")
 REASON = _words(Reason, "reason")
+SCOPE = _words(Scope, "scope")
+DEVICE = Enum(*get_args(Device), name="device", native_enum=False, create_constraint=True, length=32)
 
 
 class Base(DeclarativeBase):
@@ -86,11 +89,13 @@ class Base(DeclarativeBase):
         UUID: Uuid(),
         dict[str, Any]: JSON(),
         list[int]: JSON(),
+        list[str]: JSON(),
         bytes: LargeBinary(),
         str: String(),
         Status: STATUS,
         ArmName: ARM_NAME,
         Reason: REASON,
+        Scope: SCOPE,
     }
 
 
@@ -105,13 +110,16 @@ class Arm(Base):
     __tablename__ = "arms"
     __table_args__ = (
         Index("uq_arms_experiment_id_name", "experiment_id", "name", unique=True),
-        Index("ix_arms_status_created_at", "status", "created_at"),
+        Index("ix_arms_status_device_created_at", "status", "device", "created_at"),
         Index("ix_arms_finished_at", "finished_at"),
+        Index("ix_arms_owner_id_finished_at", "owner_id", "finished_at"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     experiment_id: Mapped[UUID] = mapped_column(ForeignKey("experiments.id", ondelete="CASCADE"))
     name: Mapped[ArmName]
+    owner_id: Mapped[UUID | None] = mapped_column(ForeignKey("api_keys.id"))  # its experiment's
+    device: Mapped[str] = mapped_column(DEVICE, default="auto")  # where it may be trained; its spec's
     status: Mapped[Status]
     fence: Mapped[int] = mapped_column(default=0)
     cancel_requested: Mapped[bool] = mapped_column(default=False)
@@ -158,13 +166,52 @@ def _status_of_experiment(experiment_id: Mapped[UUID]) -> ColumnElement[Status]:
     return select(rule).where(Arm.experiment_id == experiment_id).correlate_except(Arm).scalar_subquery()
 
 
+class ApiKey(Base):
+    """Who may use the API: the hash of a key that was shown once, and what it may do. What is made with it is its own.
+
+    A key is never deleted, only revoked.
+    """
+
+    __tablename__ = "api_keys"
+    __table_args__ = (Index("uq_api_keys_key_sha256", "key_sha256", unique=True),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    key_sha256: Mapped[str] = mapped_column(String(64))
+    beginning: Mapped[str] = mapped_column(String(16))  # the first characters, by which its holder knows it again
+    scope: Mapped[Scope]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]  # to about a minute
+    requests_per_minute: Mapped[int | None]  # None: as the settings have it
+    max_active_experiments: Mapped[int | None]  # None: as the settings have it
+
+
+class Worker(Base):
+    """A worker as it was last heard of; a row goes when its worker stops, or long after it fell silent."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)  # worker.process.worker
+    device: Mapped[str] = mapped_column(DEVICE)  # cpu or gpu: which arms it takes
+    device_names: Mapped[list[str]]  # what its processes train on, once they know
+    processes: Mapped[int]  # so many arms train at once
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+
+
 class Sweep(Base):
     """Experiments that were submitted together: what was asked for, as it was sent. Its status follows from theirs."""
 
     __tablename__ = "sweeps"
-    __table_args__ = (Index("ix_sweeps_created_at_id", "created_at", "id"),)
+    __table_args__ = (
+        Index("ix_sweeps_created_at_id", "created_at", "id"),
+        Index("ix_sweeps_owner_id_created_at_id", "owner_id", "created_at", "id"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
+    owner_id: Mapped[UUID | None] = mapped_column(ForeignKey("api_keys.id"))  # None: made while keys were off
     created_at: Mapped[datetime]
     request: Mapped[dict[str, Any]]  # models.grid.SweepRequest as JSON
 
@@ -175,15 +222,19 @@ class Experiment(Base):
     __tablename__ = "experiments"
     __table_args__ = (
         Index("ix_experiments_created_at_id", "created_at", "id"),
+        Index("ix_experiments_owner_id_created_at_id", "owner_id", "created_at", "id"),
         Index("uq_experiments_sweep_id_position", "sweep_id", "position", unique=True),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
+    owner_id: Mapped[UUID | None] = mapped_column(ForeignKey("api_keys.id"))  # None: made while keys were off
     created_at: Mapped[datetime]
     spec: Mapped[dict[str, Any]]  # ResolvedSpec as JSON
     dataset_sha256: Mapped[str] = mapped_column(String(64))
     sweep_id: Mapped[UUID | None] = mapped_column(ForeignKey("sweeps.id", ondelete="CASCADE"))
     position: Mapped[int | None]  # in its sweep, from 0
+    request_id: Mapped[str | None] = mapped_column(String(64))  # of the request that submitted it, as the logs have it
+    traceparent: Mapped[str | None] = mapped_column(String(64))  # of the trace that its training continues (W3C)
     status: Mapped[Status] = column_property(_status_of_experiment(id))
 
     arms: Mapped[list["Arm"]] = relationship(order_by=Arm.name.desc(), lazy="raise")
@@ -235,6 +286,7 @@ class IdempotencyKey(Base):
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
 
+    owner: Mapped[str] = mapped_column(String(36), primary_key=True)  # the id of an API key; "": keys are off
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     request_sha256: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]

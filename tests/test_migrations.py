@@ -162,9 +162,9 @@ def rows(database: Database, *without: str) -> dict[str, list[dict[str, Any]]]:
 NEW_COLUMNS = (
     *("sweep_id", "position", "starting_weights_sha256", "reached_90_percent_after"),
     *("lease_renewed_at", "lease_expires_at", "not_before", "crash_count", "batches_at_crash", "generation"),
-    "fingerprint",
+    *("fingerprint", "owner_id", "device", "request_id", "traceparent"),
 )
-NEW_TABLES = ("sweeps", "arm_events", "checkpoints", "idempotency_keys")
+NEW_TABLES = ("sweeps", "arm_events", "checkpoints", "idempotency_keys", "api_keys", "workers")
 
 
 def old_tables(found: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
