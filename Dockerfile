@@ -1,6 +1,7 @@
-# The two images of docker-compose.yml, from one base:
-#   api      the API and the migrations; no TensorFlow in it, and no worker/
-#   worker   the worker; no api/ in it, and nothing that listens
+# The images of docker-compose.yml, from one base:
+#   api          the API, the migrations and the operator's tools; no TensorFlow in it, and no worker/
+#   worker       the worker without a GPU; no api/ in it
+#   worker-gpu   the same with CUDA, which comes as wheels; the driver comes from the host, by NVIDIA's container toolkit
 # Which command each container runs stands in docker-compose.yml, once.
 
 # By name, not by digest: building again brings Debian's security fixes.
@@ -34,6 +35,10 @@ FROM packages AS worker-packages
 COPY requirements/worker.txt /requirements/
 RUN pip --python /opt/bnlab/bin/python install -r /requirements/worker.txt
 
+FROM packages AS worker-gpu-packages
+COPY requirements/worker-gpu.txt /requirements/
+RUN pip --python /opt/bnlab/bin/python install -r /requirements/worker-gpu.txt
+
 
 # A fixed number for the user, so that files on a volume belong to it in both images and on every host. It owns /data
 # and nothing else: a new volume takes its owner from here, and the code cannot be changed by the process that runs it.
@@ -51,6 +56,7 @@ COPY api ./api
 COPY bnlab ./bnlab
 COPY migrations ./migrations
 COPY models ./models
+COPY ops ./ops
 USER 10001:10001
 EXPOSE 8000
 # Ready, not only alive: the database answers, its tables are the newest, the broker answers.
@@ -63,4 +69,16 @@ COPY --from=worker-packages /opt/bnlab /opt/bnlab
 COPY models ./models
 COPY worker ./worker
 USER 10001:10001
-# No health check: see docker-compose.yml.
+# Not only alive: it is heard of, and leaves no arm waiting that it could train.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["python", "-m", "worker.health"]
+
+
+FROM runtime AS worker-gpu
+# What the container toolkit is asked for: the GPUs that the engine was told to give, and of the driver what computes.
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=worker-gpu-packages /opt/bnlab /opt/bnlab
+COPY models ./models
+COPY worker ./worker
+USER 10001:10001
+HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 CMD ["python", "-m", "worker.health"]

@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo up test check bench faults lock
+.PHONY: setup demo up test check bench faults secrets lock
 
 setup: $(VENV)/.ready
 
@@ -27,17 +27,23 @@ up: setup  ## run the service here until Ctrl-C
 test: setup check  ## every check and every test
 	@$(BIN)/python -m pytest
 
-check: setup  ## style, types, arrows between the rooms
+check: setup  ## style, types, arrows between the rooms, known weaknesses
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive api bnlab migrations models ops worker
+	@$(BIN)/python -m ops.audit
 
 bench: setup  ## measure
 	@$(BIN)/python -m bench
 
 faults: setup  ## break the running service on purpose and count what is lost
 	@$(BIN)/python -m faults
+
+# It needs no setup: a host that runs the containers has nothing but a Python.
+secrets:  ## passwords for docker compose, once
+	@$(PYTHON) -m ops.passwords
 
 lock: setup  ## resolve the requirements anew
 	@$(BIN)/uv pip compile pyproject.toml --extra worker --extra dev --universal --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --quiet -o requirements/dev.txt

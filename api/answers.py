@@ -9,10 +9,12 @@ from pydantic import BaseModel, Field, PlainSerializer
 
 from api.presets import ChosenPreset
 from api.spreads import Difference, Spread
+from api.waiting import waits, waits_for
 from models import cautions
-from models.arms import Sample
+from models.arms import Sample, device_name
 from models.cautions import Caution
 from models.curves import Curve
+from models.lanes import Lane
 from models.results import NetworkResult, TestResult
 from models.spec import CLASSES, FINISHED, ArmName, ResolvedSpec, Status
 from models.tables import Arm, Experiment
@@ -91,6 +93,9 @@ class ArmAnswer(BaseModel):
     starting_weights_sha256: list[str | None] | None = Field(
         description="Per replicate, of the weights it started from: both arms have the same."
     )
+    device: str | None = Field(
+        description="The name of what trains or trained it: of a GPU, else of the processor; null before."
+    )
     fingerprint: dict[str, Any] | None = Field(
         description="What trained it: versions, threads, device, processor; null until a worker has claimed it."
     )
@@ -116,6 +121,7 @@ class ArmAnswer(BaseModel):
             diverged_at=min(diverged.values(), default=None),
             diverged_replicates=list(diverged),
             starting_weights_sha256=[network.starting_weights_sha256 for network in networks] or None,
+            device=device_name(arm.fingerprint or {}),
             fingerprint=arm.fingerprint,
             generation=arm.generation,
         )
@@ -178,6 +184,10 @@ class ExperimentAnswer(BaseModel):
     preset: ChosenPreset | None = Field(description="The preset the spec came from, and what was overridden.")
     sweep_id: UUID | None = Field(description="The sweep it belongs to.")
     dataset_sha256: str
+    waits_for: str | None = Field(
+        description="While an arm is queued, what for: it begins with `a free worker` if there are workers that may "
+        "take it, else it says that none has been heard of."
+    )
     progress: ProgressAnswer
     arms: Arms
     comparison: Comparison | None = Field(description="null until both arms have succeeded.")
@@ -188,8 +198,8 @@ class ExperimentAnswer(BaseModel):
     finished_at: Moment | None
 
     @classmethod
-    def of(cls, experiment: Experiment) -> "ExperimentAnswer":
-        """Return an experiment as users see it."""
+    def of(cls, experiment: Experiment, heard: frozenset[Lane]) -> "ExperimentAnswer":
+        """Return an experiment as users see it; `heard` are the lanes whose workers live (`api.waiting.heard_for`)."""
         spec = ResolvedSpec.model_validate(experiment.spec, strict=False)
         arms = experiment.arms
         answers = Arms(**{arm.name.value: ArmAnswer.of(arm) for arm in arms})
@@ -204,6 +214,7 @@ class ExperimentAnswer(BaseModel):
             preset=ChosenPreset.of(experiment.spec),
             sweep_id=experiment.sweep_id,
             dataset_sha256=experiment.dataset_sha256,
+            waits_for=waits_for(spec.device, heard) if waits(experiment) else None,
             progress=ProgressAnswer.of(done, total),
             arms=answers,
             comparison=Comparison.of(answers),

@@ -6,15 +6,37 @@ from importlib.metadata import PackageNotFoundError, version
 
 from anyio import to_thread
 from fastapi import Depends, FastAPI
-from fastapi.responses import RedirectResponse
+from fastapi.telemetry import TelemetryConfig
 
-from api import curves, digits, errors, experiments, health, history, networks, predictions, presets, sweeps
+from api import (
+    curves,
+    digits,
+    documents,
+    errors,
+    experiments,
+    headers,
+    health,
+    history,
+    metrics,
+    networks,
+    predictions,
+    presets,
+    sweeps,
+    workers,
+)
 from api.bells import Bells
+from api.bodies import Bodies
 from api.cache import NetworkCache
+from api.callers import REFUSED, Callers, caller
 from api.dependencies import only_known_parameters
+from api.metrics import CountedRequests, Metrics
+from api.rates import RateHeaders
+from api.requests import RequestIds
+from models import logs
 from models.broker import prepare_folders
 from models.database import POOL_SIZE, Database
 from models.settings import Settings, read_settings
+from models.tracing import Tracer
 
 DESCRIPTION = """
 Train two identical networks from the same starting weights on the same MNIST batches, one without and one with batch
@@ -31,39 +53,66 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         prepare_folders(settings)
         to_thread.current_default_thread_limiter().total_tokens = POOL_SIZE  # a thread never waits for a connection
-        yield
+        with app.state.metrics.served(settings):
+            yield
+        app.state.bodies.close()
         app.state.bells.close()
         app.state.database.close()
+        app.state.tracer.close()
 
+    tracer = Tracer("bnlab-api")
     app = FastAPI(
         title="bnlab",
         summary="The batch normalization lesson as a service",
         description=DESCRIPTION,
         version=_version(),
         lifespan=lifespan,
+        openapi_url=None,  # see api/documents.py
         redirect_slashes=False,  # to whatever host the request names
         responses={422: errors.response(422)},
+        telemetry=_spans_for(tracer),
     )
     app.state.settings = settings
     app.state.database = Database(settings.database_url)
     app.state.bells = Bells(settings)
+    app.state.bodies = Bodies(settings.max_bodies_bytes)
     app.state.networks = NetworkCache(settings.network_cache_bytes)
+    app.state.callers = Callers(settings, app.state.database)
+    app.state.metrics = Metrics(app.state.database)
+    app.state.tracer = tracer
+    app.add_middleware(RateHeaders)
+    app.add_middleware(CountedRequests, metrics=app.state.metrics)
+    app.add_middleware(RequestIds, tracer=tracer)  # around the others: it answers what they let fall
     errors.install(app)
-    app.get("/", include_in_schema=False)(_to_the_documents)
-    for room in (experiments, curves, history, networks, sweeps, presets):
-        app.include_router(room.router, dependencies=[Depends(only_known_parameters)])
-    for room in (predictions, digits, health):  # the first two refuse by themselves; a probe may ask as it likes
-        app.include_router(room.router)
+    headers.install(app)
+    app.include_router(documents.router)
+    for room in (experiments, curves, history, networks, sweeps, presets, workers):
+        checks = [Depends(caller), Depends(only_known_parameters)]
+        app.include_router(room.router, dependencies=checks, responses=REFUSED)
+    for room in (predictions, digits):  # they refuse unknown parameters by themselves
+        app.include_router(room.router, dependencies=[Depends(caller)], responses=REFUSED)
+    app.include_router(metrics.router)  # asks for an admin by itself
+    app.include_router(health.router)  # a probe has no key, and may ask as it likes
     return app
 
 
 def from_environment() -> FastAPI:
     """Return the application for the settings of the environment; what uvicorn's `--factory` calls."""
-    return create_app(read_settings())
+    settings = read_settings()
+    logs.configure(settings.log_format)
+    return create_app(settings)
 
 
-async def _to_the_documents() -> RedirectResponse:
-    return RedirectResponse("/docs")
+def _spans_for(tracer: Tracer) -> TelemetryConfig:
+    """Return what FastAPI is to tell of: each request as one span, to our tracer; metrics and logs are ours."""
+    return {
+        "tracer_provider": tracer.provider,
+        "tracing": tracer.on,
+        "operation_spans": False,
+        "metrics": False,
+        "logs": False,
+        "auto_configure": False,
+    }
 
 
 def _version() -> str:

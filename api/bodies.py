@@ -1,41 +1,110 @@
-"""Reads a request's body once, within its limit, and says which kind of content it is."""
+"""Reads a request's body once, within its limit and what all bodies together may take, and says what is in it."""
 
-from collections.abc import Callable, Coroutine
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from contextvars import copy_context
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
-from models.errors import FieldError, InvalidInput
+from models.errors import Busy, FieldError, InvalidInput
 from models.settings import Settings
 from models.validation import field_errors
 
 Model = TypeVar("Model", bound=BaseModel)
+Result = TypeVar("Result")
 
 JSON = "application/json"
 
-#: To list a million errors, and show twenty, would take a gigabyte and many seconds.
-MOST_ERRORS = 100_000
+#: A body up to here is read in less time than a change of threads takes, and finds room when there is none for others.
+SMALL_BODY_BYTES = 65_536
+
+#: How long a body waits while others are made into objects.
+PATIENCE_S = 5.0
+
+#: More values than the largest sweep has, in a body of a megabyte: each becomes an object and perhaps an error.
+MOST_VALUES = 50_000
+
+#: To list tens of thousands of errors, and show twenty, would take much memory and a noticeable time.
+MOST_ERRORS = 1_000
 
 
-async def read_body(request: Request, most_bytes: int | None = None) -> bytes:
-    """Return the body; 413 as soon as it is known to be larger than the limit, declared or chunked."""
+class Bodies:
+    """The bodies that this process has received and not yet read: so many bytes; large ones are read one at a time.
+
+    The thread for them is always the same: memory that has been used for one body is used again for the next.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._held_bytes = 0
+        self._reader = ThreadPoolExecutor(1, "bodies")
+
+    def take(self, size: int, piece: int) -> None:
+        """Count a further piece of a body that has come to this size. Raises Busy if there is no room for it.
+
+        Half is kept for small bodies, so that a few large ones that stop half-way do not keep all others out.
+        """
+        room = self._most_bytes if size <= SMALL_BODY_BYTES else self._most_bytes // 2
+        if self._held_bytes + piece > room:
+            raise Busy
+        self._held_bytes += piece
+
+    def release(self, size: int) -> None:
+        """Forget a body."""
+        self._held_bytes -= size
+
+    def close(self) -> None:
+        """End the thread."""
+        self._reader.shutdown(wait=False)
+
+    async def read(self, body: bytearray, parse: Callable[[bytearray], Result]) -> Result:
+        """Return what the body says: a large one in the thread, when its turn has come. Raises Busy."""
+        if len(body) <= SMALL_BODY_BYTES:
+            return parse(body)
+        reading = self._reader.submit(copy_context().run, parse, body)
+        try:
+            await asyncio.wait({asyncio.wrap_future(reading)}, timeout=PATIENCE_S)
+        finally:
+            if begun := not reading.cancel():  # then nobody may take the body away from under the thread
+                await asyncio.wait({asyncio.wrap_future(reading)})
+        if not begun:
+            raise Busy
+        try:
+            return reading.result()
+        finally:
+            del reading  # an error would hold it, and it the error
+
+
+@asynccontextmanager
+async def received(request: Request, most_bytes: int | None = None) -> AsyncIterator[bytearray]:
+    """Hold the whole body; 413 as soon as it is known to be larger than the limit, declared or chunked; or Busy."""
     settings: Settings = request.app.state.settings
+    bodies: Bodies = request.app.state.bodies
     limit = most_bytes or settings.max_body_bytes
     too_large = HTTPException(413, f"The body is larger than {limit} bytes.")
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and float(declared) > limit:  # int() refuses thousands of digits
         raise too_large
-    body = bytearray()
+    body, counted = bytearray(), 0
     try:
         async for piece in request.stream():
-            body += piece
-            if len(body) > limit:
+            if len(body) + len(piece) > limit:
                 raise too_large
+            bodies.take(len(body) + len(piece), len(piece))
+            counted += len(piece)
+            body += piece
+        yield body
     except ClientDisconnect:  # nobody hears this answer, and nothing is wrong here
         raise HTTPException(400, "The connection ended before the body did.") from None
-    return bytes(body)
+    finally:
+        body.clear()  # an error that is still in somebody's hands may hold it
+        bodies.release(counted)
 
 
 def content_type(request: Request, allowed: tuple[str, ...]) -> str:
@@ -57,15 +126,25 @@ def content_type(request: Request, allowed: tuple[str, ...]) -> str:
     return named
 
 
-def parse(model: type[Model], body: bytes) -> Model:
+def parse(model: type[Model], body: bytes | bytearray) -> Model:
     """Return the body as a strict model; an empty body is an empty object. Raises InvalidInput."""
     try:
         return model.model_validate_json(body or b"{}", strict=True)
     except ValidationError as error:
-        if error.error_count() > MOST_ERRORS:
-            received = f"{error.error_count()} errors"
-            raise InvalidInput([FieldError("", f"at most {MOST_ERRORS} errors to be told of", received)]) from None
-        raise InvalidInput(field_errors(error.errors(include_url=False))) from None
+        wrong = _told(error)
+    raise InvalidInput(wrong)  # out here, so that it does not hold the other error, which holds what came
+
+
+def _told(error: ValidationError) -> list[FieldError]:
+    if error.error_count() > MOST_ERRORS:
+        return [FieldError("", f"at most {MOST_ERRORS} errors to be told of", f"{error.error_count()} errors")]
+    return field_errors(error.errors(include_url=False))
+
+
+def _few_values(model: type[Model], body: bytearray) -> Model:
+    if body.count(b",") > MOST_VALUES:
+        raise InvalidInput([FieldError("", f"at most {MOST_VALUES} values", "more values")])
+    return parse(model, body)
 
 
 def json_body(model: type[Model]) -> Callable[[Request], Coroutine[Any, Any, Model]]:
@@ -73,7 +152,9 @@ def json_body(model: type[Model]) -> Callable[[Request], Coroutine[Any, Any, Mod
 
     async def read(request: Request) -> Model:
         content_type(request, (JSON,))
-        return parse(model, await read_body(request))
+        bodies: Bodies = request.app.state.bodies
+        async with received(request) as body:
+            return await bodies.read(body, partial(_few_values, model))
 
     return read
 

@@ -21,22 +21,23 @@ class NetworkCache:
         self._lock = Lock()
         self._loading = Lock()
 
-    def ready(self, key: Key) -> StoredNetwork | None:
-        """Return the network if it is loaded."""
+    def ready(self, key: Key, owner: UUID | None = None) -> StoredNetwork | None:
+        """Return the network if it is loaded, and if it is this owner's; of None, everybody's are."""
         with self._lock:
             found = self._ready.get(key)
-            if found is not None:
-                self._ready.move_to_end(key)
+            if found is None or owner not in (None, found.owner_id):
+                return None
+            self._ready.move_to_end(key)
             return found
 
-    def load(self, database: Database, key: Key) -> StoredNetwork:
+    def load(self, database: Database, key: Key, owner: UUID | None = None) -> StoredNetwork:
         """Return the network, read from the database if need be; raises what `models.networks.read` raises."""
         with self._loading:  # one after the other: many at once would each take the memory of a network
-            found = self.ready(key)
+            found = self.ready(key, owner)
             if found is not None:
                 return found
             with database.read() as session:
-                found = networks.read(session, *key)
+                found = networks.read(session, *key, owner)
             with self._lock:
                 self._ready[key] = found
                 while len(self._ready) > 1 and self._bytes() > self._most_bytes:

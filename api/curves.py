@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Response
 
 from api.answers import CurveAnswer, ExperimentAnswer
+from api.callers import ReaderDep
 from api.dependencies import DatabaseDep
 from api.errors import responses
 from api.negotiation import MEDIA_TYPES, Format, negotiated
@@ -32,6 +33,7 @@ router = APIRouter(prefix="/experiments", tags=["curves"])
 )
 def read(
     experiment_id: UUID,
+    caller: ReaderDep,
     database: DatabaseDep,
     format: Annotated[Format | None, Query(description="Wins over the Accept header.")] = None,
     accept: Annotated[str, Header()] = "*/*",
@@ -39,8 +41,8 @@ def read(
     """Read the accuracy curves of both arms, every point; while they train, the points so far."""
     chosen: Format = format or negotiated(accept, tuple(MEDIA_TYPES))
     with database.read() as session:
-        experiment = experiments.read(session, experiment_id)
-        curve = curves.read(session, experiment_id)
+        experiment = experiments.read(session, experiment_id, caller.sees)
+        curve = curves.read(session, experiment_id, caller.sees)
     return Response(
         _render(chosen, experiment, curve),
         media_type=MEDIA_TYPES[chosen],
@@ -57,7 +59,7 @@ def _render(chosen: Format, experiment: Experiment, curve: Curve) -> bytes | str
         return answer.model_dump_json()
     from api.pictures import draw_curve  # Matplotlib takes a second and 50 MB: not before the first picture
 
-    return draw_curve(answer, ExperimentAnswer.of(experiment), chosen)
+    return draw_curve(answer, ExperimentAnswer.of(experiment, frozenset()), chosen)
 
 
 def _csv(curve: Curve) -> str:

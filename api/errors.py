@@ -133,6 +133,11 @@ def problem(
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
+def unexpected() -> JSONResponse:
+    """Return the answer for what nobody expected."""
+    return problem(500, "internal_error", "Something went wrong; the service's log has the details.")
+
+
 def readable(value: Any) -> Any:
     """Return a received value as short JSON: no NaN, no endless text, no deep lists."""
     if value is None or isinstance(value, bool):
@@ -141,9 +146,19 @@ def readable(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    text = value[: SHOWN_CHARACTERS + 1] if isinstance(value, str) else _beginning(value)
     text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
+
+
+def _beginning(value: Any) -> str:
+    """Return a little more of a value's JSON than is shown; to write all of it may take long."""
+    text = ""
+    for piece in json.JSONEncoder(default=str, ensure_ascii=False).iterencode(value):
+        text += piece[: SHOWN_CHARACTERS + 1]
+        if len(text) > SHOWN_CHARACTERS:
+            break
+    return text
 
 
 def install(app: FastAPI) -> None:
@@ -156,7 +171,12 @@ def install(app: FastAPI) -> None:
             log.error("%s", error.message, exc_info=error, extra={"action": "answer_500"})
             return problem(500, error.code, error.message)
         fields = error.errors if isinstance(error, InvalidInput) else []
-        return problem(status, error.code, error.message, fields, error.details)
+        answer = problem(status, error.code, error.message, fields, error.details)
+        if isinstance(error, KeyNeeded):
+            answer.headers["WWW-Authenticate"] = "Bearer"
+        if "retry_after_s" in error.details:  # where it is known, and not only guessed
+            answer.headers["Retry-After"] = str(error.details["retry_after_s"])
+        return answer
 
     @app.exception_handler(RequestValidationError)
     def _parameters(_request: Request, error: RequestValidationError) -> JSONResponse:
@@ -187,7 +207,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
-        return problem(500, "internal_error", "Something went wrong; the service's log has the details.")
+        return unexpected()
 
     _document(app)
 

@@ -1,5 +1,6 @@
 """Routes of experiments: submit, list, read, cancel."""
 
+import logging
 from typing import Annotated
 from uuid import UUID
 
@@ -10,12 +11,18 @@ from sqlalchemy.orm import Session
 from api import pages
 from api.answers import ExperimentAnswer, ExperimentPage
 from api.bodies import documented, json_body
+from api.callers import ReaderDep, WriterDep
 from api.dependencies import BellsDep, DatabaseDep, SettingsDep
 from api.errors import responses
 from api.idempotency import ACCEPTED, KeyHeader, accept
 from api.pages import PageRequest
+from api.requests import OriginDep
+from api.waiting import heard_for
 from models import admission, datasets, experiments
 from models.spec import ArmName, Spec, Status
+from models.tables import Experiment
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
 
@@ -46,45 +53,64 @@ class ExperimentPageRequest(PageRequest):
     openapi_extra=documented(Spec, EXAMPLES),
 )
 def submit(
+    caller: WriterDep,
     spec: Annotated[Spec, Depends(json_body(Spec))],
     settings: SettingsDep,
     database: DatabaseDep,
     bells: BellsDep,
+    origin: OriginDep,
     key: KeyHeader = None,
 ) -> Response:
-    """Accept an experiment: both arms are queued and committed before this answers. 429 while too many wait."""
+    """Accept an experiment: both arms are queued and committed before this answers.
+
+    429 while too many wait, or too many of this key wait or run.
+    """
     resolved = spec.resolve(settings.dataset)
 
     def make(session: Session) -> ExperimentAnswer:
-        admission.admit(session, 1, settings.max_queued_experiments)
-        return ExperimentAnswer.of(experiments.create(session, resolved, datasets.SHA256[resolved.dataset]))
+        admission.admit(session, 1, settings.max_queued_experiments, caller.quota(settings))
+        created = experiments.create(session, resolved, datasets.SHA256[resolved.dataset], caller.id, origin)
+        return _answer(session, created)
 
-    accepted = accept(database, router.prefix, spec, key, make)
+    accepted = accept(database, router.prefix, spec, key, make, caller.id)
     if not accepted.replayed:
-        bells.ring(len(ArmName))
+        bells.ring(len(ArmName), resolved.device)
+        log.info(
+            "Experiment %s is accepted.", accepted.id, extra={"action": "accept", "experiment_id": str(accepted.id)}
+        )
     return accepted.response()
 
 
 @router.get("", responses=responses(503))
-def read_page(asked: Annotated[ExperimentPageRequest, Query()], database: DatabaseDep) -> ExperimentPage:
+def read_page(
+    caller: ReaderDep, asked: Annotated[ExperimentPageRequest, Query()], database: DatabaseDep
+) -> ExperimentPage:
     """List experiments, newest first."""
     with database.read() as session:
-        found, following = experiments.page(session, asked.limit, pages.decode(asked.cursor), asked.status)
+        found, following = experiments.page(session, asked.limit, pages.decode(asked.cursor), asked.status, caller.sees)
+        heard = heard_for(session, found)
     return ExperimentPage(
-        experiments=[ExperimentAnswer.of(experiment) for experiment in found],
+        experiments=[ExperimentAnswer.of(experiment, heard) for experiment in found],
         next_cursor=pages.encode(following),
     )
 
 
 @router.get("/{experiment_id}", responses=responses(404, 503))
-def read(experiment_id: UUID, database: DatabaseDep) -> ExperimentAnswer:
+def read(experiment_id: UUID, caller: ReaderDep, database: DatabaseDep) -> ExperimentAnswer:
     """Read an experiment: its spec, its progress, its results."""
     with database.read() as session:
-        return ExperimentAnswer.of(experiments.read(session, experiment_id))
+        return _answer(session, experiments.read(session, experiment_id, caller.sees))
 
 
 @router.post("/{experiment_id}/cancel", status_code=202, responses=responses(404, 409, 503))
-def cancel(experiment_id: UUID, database: DatabaseDep) -> ExperimentAnswer:
+def cancel(experiment_id: UUID, caller: WriterDep, database: DatabaseDep) -> ExperimentAnswer:
     """Cancel an experiment: queued arms end at once, running ones within about a second; their points are kept."""
     with database.write() as session:
-        return ExperimentAnswer.of(experiments.cancel(session, experiment_id))
+        answer = _answer(session, experiments.cancel(session, experiment_id, caller.sees))
+    about = {"action": "cancel", "experiment_id": str(experiment_id)}
+    log.info("Experiment %s is asked to end.", experiment_id, extra=about)
+    return answer
+
+
+def _answer(session: Session, experiment: Experiment) -> ExperimentAnswer:
+    return ExperimentAnswer.of(experiment, heard_for(session, [experiment]))

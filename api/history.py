@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.answers import Moment
+from api.callers import ReaderDep
 from api.dependencies import DatabaseDep
 from api.errors import responses
 from models import events
@@ -69,8 +70,8 @@ class HistoryAnswer(BaseModel):
 
 
 @router.get("/{experiment_id}/history", responses=responses(404, 503))
-def read(experiment_id: UUID, database: DatabaseDep) -> HistoryAnswer:
+def read(experiment_id: UUID, caller: ReaderDep, database: DatabaseDep) -> HistoryAnswer:
     """Read what happened to both arms, the oldest first: who claimed them, when, and why they ended or came back."""
     with database.read() as session:
-        found = events.read(session, experiment_id)
+        found = events.read(session, experiment_id, caller.sees)
     return HistoryAnswer(experiment_id=experiment_id, events=[EventAnswer.of(arm, event) for arm, event in found])

@@ -68,29 +68,39 @@ class Accepted:
     body: bytes
     replayed: bool
 
+    @property
+    def id(self) -> UUID:
+        """Which one it is."""
+        return _Made.model_validate_json(self.body).id
+
     def response(self) -> Response:
         """Return the answer."""
-        headers = {"Location": f"{self.path}/{_Made.model_validate_json(self.body).id}"}
+        headers = {"Location": f"{self.path}/{self.id}"}
         if self.replayed:
             headers[REPLAYED] = "true"
         return Response(self.body, 202, headers, JSON)
 
 
 def accept(
-    database: Database, path: str, asked: BaseModel, key: str | None, make: Callable[[Session], BaseModel]
+    database: Database,
+    path: str,
+    asked: BaseModel,
+    key: str | None,
+    make: Callable[[Session], BaseModel],
+    owner: UUID | None = None,
 ) -> Accepted:
-    """Make what was POSTed to `path`, or recall the answer if it was made with this key before. Raises KeyReused.
+    """Make what was POSTed to `path`, or recall the answer if its owner has made it with this key. Raises KeyReused.
 
     The key, what is made and the answer are committed together, or nothing is.
     """
     with database.write() as session:
         if key is not None:
-            known = idempotency.answered(session, key, _sha256(path, asked))
+            known = idempotency.answered(session, key, _sha256(path, asked), owner)
             if known is not None:
                 return Accepted(path, known, replayed=True)
         body = make(session).model_dump_json().encode()
         if key is not None:
-            idempotency.remember(session, key, body)
+            idempotency.remember(session, key, body, owner)
         return Accepted(path, body, replayed=False)
 
 

@@ -43,7 +43,7 @@ def from_numbers(image: Any, field: str = "image") -> Array:
     return array.reshape(PIXELS).astype(np.float32)
 
 
-def from_picture(content: bytes, media_type: str) -> Array:
+def from_picture(content: bytes | bytearray, media_type: str) -> Array:
     """Return a PNG or JPEG as an array [784]; its size is read from its head before anything is unpacked.
 
     What is transparent is black. Raises InvalidImage, naming the field `image`.

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from api.callers import ReaderDep
 from api.dependencies import DatabaseDep
 from api.errors import responses
 from models import cautions, networks
@@ -95,12 +96,13 @@ class NetworkAnswer(BaseModel):
 def read_network(
     experiment_id: UUID,
     arm: ArmName,
+    caller: ReaderDep,
     database: DatabaseDep,
     replicate: Annotated[int, Query(ge=0, le=1_000, description="Which repeat of the setting.")] = 0,
 ) -> NetworkAnswer:
     """Read a trained network: parameter counts, and per layer gamma, beta and the population's mean and variance."""
     with database.read() as session:
-        return NetworkAnswer.of(networks.read_stored(session, experiment_id, arm, replicate))
+        return NetworkAnswer.of(networks.read_stored(session, experiment_id, arm, replicate, caller.sees))
 
 
 def _finite(value: float) -> float | None:

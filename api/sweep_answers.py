@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from api.answers import ArmAnswer, ExperimentAnswer, Moment, ProgressAnswer
 from models.grid import SweepRequest, Values
+from models.lanes import Lane
 from models.presets import Published, PublishedArm, PublishedInference
 from models.spec import FINISHED, ArmName, Status
 from models.sweeps import Summary
@@ -118,12 +119,14 @@ class SweepAnswer(SweepSummary):
     experiments: list[SweepRow]
 
     @classmethod
-    def whole(cls, sweep: Sweep, summary: Summary, experiments: Sequence[Experiment]) -> "SweepAnswer":
-        """Return a sweep as users see it."""
+    def whole(
+        cls, sweep: Sweep, summary: Summary, experiments: Sequence[Experiment], heard: frozenset[Lane]
+    ) -> "SweepAnswer":
+        """Return a sweep as users see it; `heard` as for an experiment."""
         combinations = SweepRequest.model_validate(sweep.request).combinations()
         rows = []
         for position, (values, experiment) in enumerate(zip(combinations, experiments, strict=True)):
-            answer = ExperimentAnswer.of(experiment)
+            answer = ExperimentAnswer.of(experiment, heard)
             difference = DifferenceFromPublished.of(answer)
             rows.append(
                 SweepRow(position=position, values=values, experiment=answer, difference_from_published=difference)

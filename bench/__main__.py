@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import api, replicates, safety, service, training
+from bench import api, claims, flood, replicates, safety, service, training, volume
 
 MEASUREMENTS = {
     "training": training.main,
@@ -10,6 +10,9 @@ MEASUREMENTS = {
     "safety": safety.main,
     "service": service.main,
     "api": api.main,
+    "volume": volume.main,
+    "claims": claims.main,
+    "flood": flood.main,
 }
 
 

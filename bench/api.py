@@ -28,15 +28,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "BNLAB_STATE_DIR": folder, "BNLAB_DATASET": "mnist-5k"}
         subprocess.run([sys.executable, "-m", "migrations"], env=environment, check=True)
-        _store_a_network(Path(folder))
+        store_a_network(Path(folder))
         starts = []
         for last in [False] * (STARTS - 1) + [True]:
             port = _free_port()
-            command = [sys.executable, "-m", "uvicorn", "api.app:from_environment", "--factory", "--no-access-log"]
+            command = [sys.executable, "-m", "api", "--port", str(port)]
             begin = time.perf_counter()
-            with subprocess.Popen(
-                [*command, "--port", str(port), "--log-level", "warning"], env=environment
-            ) as process:
+            with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
                 _wait_for(port)
                 starts.append(time.perf_counter() - begin)
                 if last:
@@ -56,14 +54,14 @@ def main() -> None:
     print_table("The API process", ("", "median", "most"), rows)
 
 
-def _store_a_network(folder: Path) -> None:
+def store_a_network(folder: Path) -> None:
     """Put a succeeded experiment with untrained networks into the database: predicting takes as long with them."""
     database = Database(f"sqlite:///{folder / 'bnlab.sqlite3'}")
     small = datasets.load("mnist-5k", folder)
     with database.write() as session:
         spec = Spec(seed=1).resolve("mnist-5k")
         experiments.create(session, spec, datasets.SHA256["mnist-5k"])
-        while held := arms.claim(session, "bench", {}, lease_s=60):
+        while held := arms.claim(session, "bench", {}, lease_s=60, lane="cpu"):
             arrays = starting_arrays(spec, held.name, 0)
             result = examine(DenseNetwork(spec, held.name, arrays), small, 0)
             row = networks.to_row(

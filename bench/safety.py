@@ -81,12 +81,12 @@ def _safe(setting: ResolvedSpec, arm: ArmName) -> float:
     database, lease_s = process.database(), Settings().lease_s
     with database.write() as session:
         id = experiments.create(session, setting, datasets.SHA256[setting.dataset]).id
-        for held in [arms.claim(session, process.name(), process.fingerprint(), lease_s) for _ in ArmName]:
+        for held in [arms.claim(session, process.name(), process.fingerprint(), lease_s, "cpu") for _ in ArmName]:
             assert held is not None
             arms.give_back(session, held) if held.name is arm else arms.fail(session, held, "not_measured", "")
     begin = time.perf_counter()
     with database.write() as session:
-        held = arms.claim(session, process.name(), process.fingerprint(), lease_s)
+        held = arms.claim(session, process.name(), process.fingerprint(), lease_s, "cpu")
     assert held is not None
     train_and_end(database, held)
     seconds = time.perf_counter() - begin

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnlab import options, sweep_cli
+from bnlab import ops_cli, options, sweep_cli
 from bnlab.console import (
     AsJson,
     IdempotencyKey,
     Png,
+    Server,
     Svg,
     connected,
     left_running,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="bnlab", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(sweep_cli.app)
+ops_cli.register(app)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The experiment's id.")]
 StateDir = Annotated[
@@ -45,9 +47,13 @@ def everywhere(
     url: Annotated[
         str | None, typer.Option(envvar="BNLAB_URL", help="Address of the server; else http://127.0.0.1:8000.")
     ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(envvar="BNLAB_API_KEY", help="Your key, where the server needs one; others see a command line."),
+    ] = None,
 ) -> None:
     """The batch normalization lesson: train a network without and with it, and compare."""
-    context.obj = url
+    context.obj = Server(url, api_key)
 
 
 @app.command()
@@ -62,7 +68,7 @@ def submit(
     """Submit an experiment and print its id."""
     with connected(context.obj) as client:
         experiment = client.submit(idempotency_key=idempotency_key, **spec)
-        waited = partial(follow, client, experiment["id"], context.obj) if wait else None
+        waited = partial(follow, client, experiment["id"], context.obj.url) if wait else None
         tell_submitted(experiment, waited, print_experiment, as_json)
 
 
@@ -197,6 +203,22 @@ def network(
 
 
 @app.command()
+def workers(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the workers: what each trains on, how many arms it trains now, when it was heard of last."""
+    with connected(context.obj) as client:
+        answer = client.workers()
+    if as_json:
+        print_json(answer)
+        return
+    if not answer["workers"]:
+        typer.echo("No worker has been heard of in the last day.")
+        return
+    from bnlab.tables import workers_table
+
+    print_tables(workers_table(answer["workers"]))
+
+
+@app.command()
 def presets(context: typer.Context, as_json: AsJson = False) -> None:
     """List the named settings: what each shows, and what the lesson published for it."""
     with connected(context.obj) as client:
@@ -251,8 +273,8 @@ def lesson(
 
     request = {"base": given(replicates=replicates, seed=seed, dataset=dataset), "presets": "lesson"}
     with plain_errors():
-        if context.obj:
-            code = run_there(context.obj, request, report)
+        if context.obj.url:
+            code = run_there(context.obj.url, context.obj.api_key, request, report)
         else:
             code = run_here(Service(port=0, state_dir=state_dir), request, report)
         raise typer.Exit(code)

@@ -114,13 +114,17 @@ class Client(Connection):
         """Return a trained network: its layers, what they learned, and the statistics they gathered."""
         return self._json("GET", _path("experiments", id, "networks", arm), params={"replicate": replicate})
 
-    def digits(self, count: int = 10) -> Json:
-        """Return `dataset` and the first `digits` of its test images: `index`, `label` and `image` each."""
-        return self._json("GET", "/digits", params={"count": count})
+    def digits(self, count: int = 10, dataset: str | None = None) -> Json:
+        """Return `dataset`, else the server's, and the first `digits` of its test images: `index`, `label`, `image`."""
+        return self._json("GET", "/digits", params={"count": count, "dataset": dataset})
 
     def health(self) -> Json:
         """Return what the server says of itself when it is ready; ApiProblem with status 503 when it is not."""
         return self._json("GET", "/health/ready")
+
+    def workers(self) -> Json:
+        """Return `workers`: what each trains on, how much it trains now, and when it was heard of last."""
+        return self._json("GET", "/workers")
 
     def presets(self) -> Json:
         """Return `presets`, the named settings: what each shows, the spec it sets, what the lesson published."""

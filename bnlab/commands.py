@@ -26,11 +26,10 @@ def repository_commands(host: str, port: int, workers: int) -> Commands:
     worker = [*python, "celery", "-A", "worker.app", "worker", "--pool", "prefork", "--concurrency", "1"]
     # One machine, no peers: what workers tell each other would only be files in the broker's folder.
     alone = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO"]
-    api = [*python, "uvicorn", "api.app:from_environment", "--factory", "--host", host, "--port", str(port)]
     return Commands(
         datasets=[*python, "models.datasets"],
         migrations=[*python, "migrations"],
-        api=[*api, "--no-access-log", "--timeout-graceful-shutdown", "3"],
+        api=[*python, "api", "--host", host, "--port", str(port)],
         recovery=[*python, "models.recovery"],
         workers=[[*worker, "--hostname", f"worker-{number}@%h", *alone] for number in range(1, workers + 1)],
     )

@@ -1,6 +1,7 @@
 """How the client speaks HTTP: what is sent, what comes back, and which error each failure is."""
 
 import json
+import logging
 import re
 import time
 from collections.abc import Mapping
@@ -10,7 +11,9 @@ from uuid import uuid4
 
 import httpx
 
-from bnlab.errors import ApiProblem, NotAKey, NotAnAddress, NotJson, ServerUnreachable, UnexpectedAnswer
+from bnlab.errors import ApiProblem, NotAKey, NotAnAddress, NotAnApiKey, NotJson, ServerUnreachable, UnexpectedAnswer
+
+log = logging.getLogger(__name__)
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -40,18 +43,27 @@ Json = dict[str, Any]
 
 
 class Connection:
-    """A connection to one server.
+    """A connection to one server, with an API key where it needs one.
 
     Every method raises ApiProblem when the server says no and ServerUnreachable when none answers.
     """
 
     def __init__(
-        self, base_url: str = DEFAULT_URL, timeout_s: float = 30.0, transport: httpx.BaseTransport | None = None
+        self,
+        base_url: str = DEFAULT_URL,
+        timeout_s: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+        *,
+        api_key: str | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         address = _address(self.base_url)
         self._http = httpx.Client(
-            base_url=address, timeout=timeout_s, transport=transport, trust_env=address.host not in THIS_MACHINE
+            base_url=address,
+            timeout=timeout_s,
+            transport=transport,
+            trust_env=address.host not in THIS_MACHINE,
+            headers=_authorization(api_key, address),
         )
 
     def __enter__(self) -> Self:
@@ -118,6 +130,17 @@ def _reached(error: ServerUnreachable | ApiProblem) -> bool:
 
 def _unanswered(error: ServerUnreachable | ApiProblem) -> bool:
     return isinstance(error, ServerUnreachable) or error.status in RESTARTING_STATUSES
+
+
+def _authorization(api_key: str | None, address: httpx.URL) -> Json:
+    """Return the header that carries a key; over a network without TLS others may read it, which is said aloud."""
+    if api_key is None:
+        return {}
+    if not re.fullmatch("[!-~]+", api_key):
+        raise NotAnApiKey
+    if address.scheme == "http" and address.host not in THIS_MACHINE:
+        log.warning("The API key goes to %s unencrypted: use https wherever others share the network.", address.host)
+    return {"Authorization": f"Bearer {api_key}"}
 
 
 def _visible(key: str) -> str:

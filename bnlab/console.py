@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -28,12 +28,20 @@ Png = Annotated[Path | None, typer.Option(help="Write the picture to this file."
 Svg = Annotated[Path | None, typer.Option(help="Write the picture to this file.")]
 
 
+class Server(NamedTuple):
+    """Which server the commands speak to, and with which API key; None: this machine's, and none."""
+
+    url: str | None
+    api_key: str | None
+
+
 @contextmanager
-def connected(url: str | None) -> Iterator["Client"]:
+def connected(server: Server) -> Iterator["Client"]:
     """Give a client of the server; what goes wrong is said in plain words, and the command ends with 1."""
     from bnlab.client import Client
+    from bnlab.connection import DEFAULT_URL
 
-    with plain_errors(), Client(url) if url else Client() as client:
+    with plain_errors(), Client(server.url or DEFAULT_URL, api_key=server.api_key) as client:
         yield client
 
 

@@ -7,6 +7,7 @@ BnlabError
 ├── ApiProblem              the server said no, and why
 ├── NotJson                 a value that JSON cannot carry
 ├── NotAKey                 an idempotency key that no header can carry
+├── NotAnApiKey             an API key that no header can carry
 ├── WaitedTooLong           the experiment or the sweep has not ended in time
 ├── CannotWrite             the report of `bnlab lesson`
 └── CannotRun               of `bnlab up`, `bnlab demo` and `bnlab lesson`
@@ -22,6 +23,11 @@ The docstring of a class is its message; the words in braces are filled when it 
 
 from collections.abc import Mapping
 from typing import Any
+
+#: The server knows nothing of this command line.
+KEY_HINT = (
+    "  Give yours in BNLAB_API_KEY, or with `bnlab --api-key`; who runs the server makes it: `bnlab keys create`."
+)
 
 
 class BnlabError(Exception):
@@ -55,6 +61,10 @@ class NotAKey(BnlabError):
     """{key!r} cannot be an idempotency key; one is made of visible ASCII characters, such as a UUID."""
 
 
+class NotAnApiKey(BnlabError):
+    """The API key has a space or another character that none has; one looks like bnlab_… and is copied as a whole."""
+
+
 class WaitedTooLong(BnlabError):
     """The {what} {id} is still {status} after {timeout_s} s; it goes on."""
 
@@ -80,7 +90,8 @@ class ApiProblem(BnlabError):
 
     def _sentence(self) -> str:
         said = self.detail or self.title or "the server gave no reason"
-        return "\n".join([f"{said} ({self.status})", *(_wrong_field(error) for error in self.errors)])
+        lines = [f"{said} ({self.status})", *(_wrong_field(error) for error in self.errors)]
+        return "\n".join([*lines, KEY_HINT] if self.code == "key_needed" else lines)
 
 
 def _wrong_field(error: Mapping[str, Any]) -> str:
@@ -98,8 +109,8 @@ class CannotRun(BnlabError):
 
 
 class NeedsRepository(CannotRun):
-    """`bnlab up` starts the server from its repository, and {root} is not it: there is no folder `api` in it. Run it
-    from a clone of the repository; the other commands need none.
+    """This command runs the server, or looks after it, from its repository, and {root} is not it: there is no folder
+    `api` in it. Run it from a clone of the repository; the other commands need none.
     """
 
 

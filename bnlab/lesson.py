@@ -38,10 +38,10 @@ def run_here(service: Service, request: Json, report: Path) -> int:
             return INTERRUPTED
 
 
-def run_there(url: str, request: Json, report: Path) -> int:
+def run_there(url: str, api_key: str | None, request: Json, report: Path) -> int:
     """Run a sweep over presets on somebody's server and return the exit code; Ctrl-C leaves it. Raises BnlabError."""
     check_writable(report)
-    with Client(url) as client:
+    with Client(url, api_key=api_key) as client:
         return reproduce(client, request, report, _console(), lambda id: left_running("sweep", f"sweep show {id}", url))
 
 

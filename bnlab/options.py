@@ -21,6 +21,7 @@ FIELDS: dict[str, Any] = {
     "replicates": Annotated[int | None, Option(help="Repeats of the setting with the next seeds, such as 5.")],
     "seed": Annotated[int | None, Option(help="Seed of starting weights and batch order; else one is drawn.")],
     "dataset": Annotated[str | None, Option(help="Data set, such as mnist; else the server's default.")],
+    "device": Annotated[str | None, Option(help="Where to train: cpu, gpu, or auto, wherever a worker is free.")],
     "preset": Annotated[
         str | None,
         Option(help="A named setting, see `bnlab presets`; what is given beside it overrides it."),
@@ -82,8 +83,11 @@ def spec_from(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def split_integers(text: str) -> list[int]:
-    """Return the integers between the commas. Raises typer's BadParameter."""
+    """Return the integers between the commas, and between brackets if there are some. Raises typer's BadParameter."""
+    bare = text.strip()
+    if bare.startswith("[") and bare.endswith("]"):  # as a grid and JSON have it
+        bare = bare[1:-1]
     try:
-        return [int(part) for part in text.split(",")]
+        return [int(part) for part in bare.split(",")]
     except ValueError:
         raise BadParameter(f"{text!r} is not a list of integers such as 100,100,100.") from None

@@ -1,5 +1,6 @@
 """Progress bars: one for each arm of an experiment, or one for each experiment of a sweep."""
 
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +16,9 @@ Json = dict[str, Any]
 
 LINES_BESIDE_THE_BARS = 2  # the sum of all, and where the cursor stands
 LINES_WITHOUT_A_TERMINAL = 10_000
+
+#: How the server says that there is somebody to wait for; of that no word is made.
+FREE_WORKER = "a free worker"
 
 
 class Bars:
@@ -34,6 +38,7 @@ class Bars:
             console=self._console,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._said = FREE_WORKER
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -43,6 +48,14 @@ class Bars:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
+
+    def _say(self, experiments: Iterable[Json]) -> None:
+        """Say above the bars what an experiment waits for in vain, once as long as it stays the same."""
+        sentences = (experiment["waits_for"] or FREE_WORKER for experiment in experiments)
+        vain = next((sentence for sentence in sentences if not sentence.startswith(FREE_WORKER)), FREE_WORKER)
+        if vain not in (self._said, FREE_WORKER):
+            self._console.print(f"Waits for {vain}.", highlight=False, markup=False)
+        self._said = vain
 
     def _show(self, key: str, name: str, done: int, total: int, note: str, visible: bool = True) -> None:
         if key not in self._tasks:
@@ -58,6 +71,7 @@ class ArmBars(Bars):
 
     def show(self, experiment: Json) -> None:
         """Bring the bars to where the experiment is."""
+        self._say([experiment])
         total = experiment["spec"]["training_batches"]
         for name in ARMS:
             arm = experiment["arms"][name]
@@ -75,6 +89,7 @@ class SweepBars(Bars):
 
     def show(self, sweep: Json) -> None:
         """Bring the bars to where the sweep is."""
+        self._say(row["experiment"] for row in sweep["experiments"])
         rows, progress = sweep["experiments"], sweep["progress"]
         ended = [row["experiment"]["status"] in FINISHED for row in rows]
         words = f"{sum(ended)} of {one_or_more(len(rows), 'experiment')}"

@@ -56,7 +56,7 @@ def submit(
         raise typer.BadParameter("A sweep needs an axis: give --grid or --presets.")
     with connected(context.obj) as client:
         sweep = client.submit_sweep(spec or None, axes, names, idempotency_key=idempotency_key)
-        waited = partial(follow, client, sweep["id"], context.obj) if wait else None
+        waited = partial(follow, client, sweep["id"], context.obj.url) if wait else None
         tell_submitted(sweep, waited, print_sweep, as_json)
 
 

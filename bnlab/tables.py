@@ -101,6 +101,25 @@ def history_table(events: Iterable[Json]) -> Table:
     return table
 
 
+def workers_table(workers: Iterable[Json]) -> Table:
+    """Return a line for each worker: where it runs, what it trains on, how much, and when it was heard of last."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in ("host", "takes", "trains on"):
+        table.add_column(name, overflow="fold")
+    for name in ("arms", "of", "heard of (UTC)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for worker in workers:
+        table.add_row(
+            worker["host"],
+            f"auto, {worker['device']}",
+            listed(dict.fromkeys(worker["device_names"])),
+            whole(worker["training"]),
+            whole(worker["processes"]),
+            second(worker["seen_at"]) if worker["living"] else f"{second(worker['seen_at'])}, silent",
+        )
+    return table
+
+
 def actor(event: Json) -> str:
     """Return who did it, in short: of a worker's process, which is called host:worker:word/process, the last number."""
     name, _, process = event["actor"].rpartition("/")
@@ -120,6 +139,7 @@ def heading(experiment: Json) -> str:
         f"{setting(spec)}, {spec['training_batches']:,} batches of {spec['batch_size']}, data set {spec['dataset']}, "
         f"seed {spec['seed']}, {one_or_more(spec['replicates'], 'replicate')}",
         *origin(experiment),
+        *waiting(experiment),
     ]
     return "\n".join([*lines, *failure(experiment)])
 
@@ -131,6 +151,11 @@ def origin(experiment: Json) -> Iterator[str]:
         yield f"preset {preset['name']}{overridden}"
     if sweep_id := experiment["sweep_id"]:
         yield f"sweep {sweep_id}"
+
+
+def waiting(experiment: Json) -> list[str]:
+    """Return what a queued experiment waits for, as a line; none if it does not wait."""
+    return [f"Waits for {experiment['waits_for']}."] if experiment["waits_for"] else []
 
 
 def remarks(experiment: Json) -> Iterator[str]:

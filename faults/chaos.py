@@ -16,10 +16,11 @@ from faults.saboteur import POINTS
 from faults.servers import Postgres, Redis
 from faults.service import LEASE_S, ServiceUnderTest, kill
 from faults.work import Ledger
-from models.broker import QUEUE, TRAIN_WAITING_ARMS, celery_options
+from models.broker import TRAIN_WAITING_ARMS, celery_options
 from models.settings import Settings
 
 POINT_PATIENCE_S = 12.0
+LANE = "cpu"  # the workers here have no GPU
 GARBAGE = (b"no JSON", b"{}", b"null", b"\x80\x04\x95", b"[]", b"x" * 100_000)
 
 #: Refuses what a worker writes as a full disk does.
@@ -134,15 +135,15 @@ class Chaos:
         """Send messages that are none, and twenty bells for nothing."""
         if self.redis is not None:
             for message in GARBAGE:
-                self.redis.client.lpush(QUEUE, message)
+                self.redis.client.lpush(LANE, message)
         else:
             for message in GARBAGE:
-                (self._messages / f"{uuid4().hex}_garbage.{QUEUE}.msg").write_bytes(message)
+                (self._messages / f"{uuid4().hex}_garbage.{LANE}.msg").write_bytes(message)
         broker = self.redis.url if self.redis else "filesystem://"
         celery = Celery("faults", set_as_current=False)
         celery.conf.update(celery_options(Settings(state_dir=self.service.state_dir, broker_url=broker)))
         for _ in range(20):
-            celery.send_task(TRAIN_WAITING_ARMS)
+            celery.send_task(TRAIN_WAITING_ARMS, queue=LANE)
         return True
 
     def empty_broker(self) -> bool:

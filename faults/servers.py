@@ -77,6 +77,11 @@ class Postgres:
         """Its name and version."""
         return str(self.execute("SELECT version()")).partition(" on ")[0]
 
+    @property
+    def programs(self) -> Path:
+        """The folder of its own pg_dump, pg_restore and others."""
+        return Path(self._server.bin_path)
+
     def execute(self, statement: str, database: str = "postgres") -> Any:
         """Run one statement outside any transaction and return its first value, if it has one."""
         return as_administrator(self.address, statement, database)

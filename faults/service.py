@@ -92,7 +92,7 @@ class ServiceUnderTest(Processes):
 
     def api(self) -> int | None:
         """Return the API's process, None while it is being started again."""
-        return next(iter(self._children("uvicorn")), None)
+        return next(iter(self._children("-m api")), None)
 
     def workers(self) -> list[int]:
         """Return the workers: each the parent of a process that trains."""

@@ -1,13 +1,22 @@
 """`python -m migrations` brings the database to the newest tables; it may be run again at any time."""
 
 import sys
+import time
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 
+from models import misspelt, schema
+from models.database import Database
 from models.settings import read_settings
+
+#: Pauses between two tries while other transactions hold a table: about two minutes in all.
+PAUSES_S = (0.5, 1, 2, 4, 8, 15, 15, 15, 15, 15, 15)
+LOCK_NOT_AVAILABLE = "55P03"  # Postgres's word for a lock that was not had in time
+
+HELD = "Other transactions hold a table that is to be changed"
 
 
 def configuration() -> Config:
@@ -16,20 +25,45 @@ def configuration() -> Config:
 
 
 def main() -> None:
-    """Upgrade to the newest revision."""
+    """Upgrade to the newest revision; a database that is newer than this version stays as it is."""
     settings = read_settings()
+    for sentence in misspelt.sentences():
+        print(f"Warning: {sentence}", file=sys.stderr)
     if settings.database_url.startswith("sqlite"):
         settings.state_dir.mkdir(parents=True, exist_ok=True)
     try:
-        command.upgrade(configuration(), "head")
-    except (
-        ArgumentError,
-        ModuleNotFoundError,
-        NoSuchModuleError,
-        OperationalError,
-    ) as error:  # no address, no driver, no answer
+        revision = _revision(settings.database_url)
+    except (ArgumentError, ModuleNotFoundError, NoSuchModuleError, OperationalError) as error:
+        # No address, no driver, no answer: nothing but the address was asked so far.
         reason = str(error.orig) if isinstance(error, OperationalError) else "it is no address this version can use"
         sys.exit(f"The database cannot be used: check BNLAB_DATABASE_URL ({reason.strip().splitlines()[0]}).")
+    if revision is not None and revision > schema.REVISION:
+        print(f"The database is at revision {revision}, newer than this version's {schema.REVISION}: nothing to do.")
+        return
+    upgrade()
+
+
+def _revision(url: str) -> str | None:
+    database = Database(url)
+    try:
+        with database.read() as session:
+            return schema.revision(session)
+    finally:
+        database.close()
+
+
+def upgrade() -> None:
+    """Upgrade to the newest revision, in as many tries as it takes while others hold a table."""
+    for pause_s in PAUSES_S:
+        try:
+            command.upgrade(configuration(), "head")
+            return
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+                raise
+        print(f"{HELD}; trying again in {pause_s:g} s.", file=sys.stderr)
+        time.sleep(pause_s)
+    sys.exit(f"{HELD}, and do not let go of it. What was done before is kept; run this again later.")
 
 
 if __name__ == "__main__":

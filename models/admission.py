@@ -1,9 +1,12 @@
-"""How many experiments may wait: asked before one is accepted, in its transaction."""
+"""How many experiments may wait, and of one owner may be active: asked before one is accepted, in its transaction."""
+
+from dataclasses import dataclass
+from uuid import UUID
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from models.errors import FieldError, InvalidInput, QueueFull
+from models.errors import FieldError, InvalidInput, QueueFull, QuotaUsedUp
 from models.spec import Status
 from models.tables import Arm
 
@@ -11,19 +14,44 @@ from models.tables import Arm
 _DOOR = 0x626E6C6162
 
 
-def admit(session: Session, count: int, limit: int) -> None:
+@dataclass(frozen=True)
+class Quota:
+    """How many experiments of one owner may wait or run."""
+
+    owner: UUID
+    limit: int
+
+
+def admit(session: Session, count: int, limit: int, quota: Quota | None = None) -> None:
     """Let so many new experiments in, or raise QueueFull: with them, more than `limit` would wait.
 
-    Raises InvalidInput if so many could never wait. One at a time passes here until its transaction ends, so no two
-    count the same free place. An experiment waits as long as one of its arms does.
+    Raises QuotaUsedUp where the owner would have more than its quota, and InvalidInput if so many could never be let
+    in. One at a time passes here until its transaction ends, so no two count the same free place. An experiment waits,
+    or is active, as long as one of its arms is.
     """
-    if count > limit:
-        allowed = f"at most {limit} experiments at once, which is all that may wait on this server"
-        raise InvalidInput([FieldError("", allowed, count)])
+    _refuse_what_never_fits(count, limit, quota)
     if session.get_bind().dialect.name == "postgresql":  # on SQLite there is one writer as it is
         session.execute(text("SELECT pg_advisory_xact_lock(:door)"), {"door": _DOOR})
-    queued = select(func.count(Arm.experiment_id.distinct())).where(Arm.status == Status.QUEUED)
-    waiting = session.scalars(queued).one()
+    experiments = select(func.count(Arm.experiment_id.distinct()))
+    if quota is not None:
+        # An arm ends with this moment; asked like this, the owner's index has the answer.
+        active = session.scalars(experiments.where(Arm.owner_id == quota.owner, Arm.finished_at.is_(None))).one()
+        if active + count > quota.limit:
+            message = (
+                f"{active} experiments of this API key wait or run, and at most {quota.limit} may; submit this again "
+                "when some have ended."
+            )
+            raise QuotaUsedUp(message, active=active, limit=quota.limit)
+    waiting = session.scalars(experiments.where(Arm.status == Status.QUEUED)).one()
     if waiting + count > limit:
         message = f"{waiting} experiments wait, and at most {limit} may; submit this again when some have begun."
         raise QueueFull(message, queued=waiting, limit=limit)
+
+
+def _refuse_what_never_fits(count: int, limit: int, quota: Quota | None) -> None:
+    if count > limit:
+        allowed = f"at most {limit} experiments at once, which is all that may wait on this server"
+        raise InvalidInput([FieldError("", allowed, count)])
+    if quota is not None and count > quota.limit:
+        allowed = f"at most {quota.limit} experiments at once, which is all of this API key that may wait or run"
+        raise InvalidInput([FieldError("", allowed, count)])

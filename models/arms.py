@@ -1,30 +1,37 @@
 """Queries of a worker on its arm: claim it, write to it under its fence, end it or give it back.
 
-Each change is one guarded UPDATE, with the event that tells of it in the same transaction. What happens to an arm
-whose worker is gone stands in `models/leases.py`.
+Each change is one guarded UPDATE, with the event that tells of it in the same transaction; what lets go of an arm
+returns the status it has then. What happens to an arm whose worker is gone stands in `models/leases.py`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, Subquery, delete, func, insert, or_, select, union_all, update
 from sqlalchemy.orm import Session
 
 from models import checkpoints, clock, events
 from models.checkpoints import Checkpoint
 from models.errors import FenceLost, PointsDiffer
 from models.events import Change
-from models.spec import ArmName, Reason, ResolvedSpec, Status
-from models.tables import Arm, CurvePoint, Experiment, Network
+from models.lanes import Lane, taken_by
+from models.spec import ArmName, Device, Reason, ResolvedSpec, Status
+from models.tables import Arm, ArmEvent, CurvePoint, Experiment, Network
 
 #: An arm that crashed waits before it is tried again: 1 s, 2 s, 4 s …, at most so long.
 MAX_WAIT_S = 60.0
 
 #: What set-up trains: versions, threads, device, processor. Equal ones give equal bits.
 Fingerprint = dict[str, Any]
+
+
+def device_name(fingerprint: Fingerprint) -> str | None:
+    """Return the name of what trains or trained: of the GPU, or of the processor where there was none."""
+    device, processor = fingerprint.get("device"), fingerprint.get("processor")
+    return processor or device if device == "CPU" else device
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,9 @@ class Claim:
     experiment_id: UUID
     name: ArmName
     stored_spec: dict[str, Any]
+    request_id: str | None = None  # of the request that submitted it
+    traceparent: str | None = None  # of the trace that its training continues (W3C)
+    batches_done: int = 0  # of its newest checkpoint
 
     @cached_property
     def spec(self) -> ResolvedSpec:
@@ -63,26 +73,36 @@ def waits() -> ColumnElement[bool]:
     return (Arm.status == Status.QUEUED) & due
 
 
-def any_waits(session: Session) -> bool:
-    """Return whether an arm may be claimed now."""
-    return session.scalars(select(Arm.id).where(waits()).limit(1)).one_or_none() is not None
+def any_waits(session: Session, lane: Lane) -> bool:
+    """Return whether an arm may be claimed now by a worker of this lane."""
+    return bool(_devices_that_wait(session, lane))
 
 
-def claim(session: Session, worker: str, fingerprint: Fingerprint, lease_s: float) -> Claim | None:
-    """Take the arm that has waited longest, or return None: none waits.
+def any_waits_for(session: Session, lane: Lane, seconds: float) -> bool:
+    """Return whether an arm that heads a queue of this lane could have been claimed all this time."""
+    then = clock.in_seconds(-seconds)
+    heads = _heads(lane)
+    came_later = select(ArmEvent.id).where(ArmEvent.arm_id == Arm.id, ArmEvent.at > then).exists()
+    query = select(Arm.id).where(
+        Arm.id.in_(select(heads.c.id)), or_(Arm.not_before.is_(None), Arm.not_before < then), ~came_later
+    )
+    return session.scalars(query.limit(1)).one_or_none() is not None
+
+
+def claim(session: Session, worker: str, fingerprint: Fingerprint, lease_s: float, lane: Lane) -> Claim | None:
+    """Take the arm that has waited longest among those of this lane, or return None: none waits.
 
     It goes on from its newest checkpoint. An arm that was begun with another fingerprint begins again: its points and
     checkpoints go, in this transaction.
     """
-    # Workers that look at one moment each see another arm; SQLite lets one look at a time.
-    longest = select(Arm).where(waits()).order_by(Arm.created_at, Arm.id).limit(1).with_for_update(skip_locked=True)
-    arm = session.scalars(longest).one_or_none()
-    if arm is None:
+    found = _longest_waiting(session, lane)
+    if found is None:
         return None
+    arm, spec, request_id, traceparent = found
     restarts = arm.fingerprint is not None and arm.fingerprint != fingerprint
     if restarts:
         _forget_training(session, arm.id)
-    done = checkpoints.newest_batches(session, arm.id)
+    done = checkpoints.newest_batches(session, arm.id) if arm.fence > 0 else 0  # never held: it has none
     fence = session.execute(
         update(Arm)
         .where(Arm.id == arm.id, Arm.status == Status.QUEUED)
@@ -101,8 +121,55 @@ def claim(session: Session, worker: str, fingerprint: Fingerprint, lease_s: floa
     ).scalar_one()  # the row is locked since it was read
     reason = Reason.RESTARTED if restarts else Reason.CLAIMED
     events.note(session, [Change(arm.id, Status.QUEUED, Status.RUNNING, reason, fence, done)], worker)
-    stored = session.scalars(select(Experiment.spec).where(Experiment.id == arm.experiment_id)).one()
-    return Claim(arm.id, fence, worker, arm.experiment_id, arm.name, stored)
+    return Claim(arm.id, fence, worker, arm.experiment_id, arm.name, spec, request_id, traceparent, done)
+
+
+def _longest_waiting(session: Session, lane: Lane) -> Row[Arm, dict[str, Any], str | None, str | None] | None:
+    """Return the arm that has waited longest, locked, with its spec and where it comes from.
+
+    None if none waits, or others are taking what there is.
+    """
+    for device in _devices_that_wait(session, lane):
+        # Workers that look at one moment each see another arm; SQLite lets one look at a time.
+        found = session.execute(_longest_waiting_for(device)).one_or_none()
+        if found is not None:
+            return found
+    return None
+
+
+@cache
+def _longest_waiting_for(device: Device) -> Select[Arm, dict[str, Any], str | None, str | None]:
+    return (
+        select(Arm, Experiment.spec, Experiment.request_id, Experiment.traceparent)
+        .join(Experiment, Experiment.id == Arm.experiment_id)
+        .where(waits(), Arm.device == device)
+        .order_by(Arm.created_at, Arm.id)
+        .limit(1)
+        .with_for_update(of=Arm, skip_locked=True)
+    )
+
+
+def _devices_that_wait(session: Session, lane: Lane) -> Sequence[str]:
+    """Return which of the devices that this lane takes have an arm waiting, the one with the oldest arm first."""
+    heads = _heads(lane)
+    return session.scalars(select(heads.c.device).order_by(heads.c.created_at, heads.c.id)).all()
+
+
+@cache  # built once: to build it takes longer than to ask it
+def _heads(lane: Lane) -> Subquery:
+    """Return, for each device that this lane takes, the arm that has waited longest.
+
+    One look at the head of each: however many arms wait for the other lane, the index never passes them.
+    """
+    heads = [
+        select(Arm.device, Arm.created_at, Arm.id)
+        .where(waits(), Arm.device == device)
+        .order_by(Arm.created_at, Arm.id)
+        .limit(1)
+        .subquery()
+        for device in taken_by(lane)
+    ]
+    return union_all(*(select(head) for head in heads)).subquery()
 
 
 def renew(session: Session, held: Claim, lease_s: float) -> bool:
@@ -143,37 +210,35 @@ def begin_anew(session: Session, held: Claim) -> None:
     _note(session, held, Status.RUNNING, Reason.RESTARTED, batches_done=0)
 
 
-def succeed(session: Session, held: Claim, networks: Sequence[Network]) -> None:
+def succeed(session: Session, held: Claim, networks: Sequence[Network]) -> Status:
     """End the arm with its trained networks; if a cancel came first, it is cancelled and they are kept from it."""
-    if _cancel_requested(session, held):
-        mark_cancelled(session, held)
-        return
-    session.add_all(networks)
-    session.flush()
-    _end(session, held, Status.SUCCEEDED, Reason.SUCCEEDED)
+    status = _end_unless_cancelled(session, held, Status.SUCCEEDED, Reason.SUCCEEDED)
+    if status is Status.SUCCEEDED:
+        session.add_all(networks)
+        session.flush()
+    return status
 
 
-def mark_cancelled(session: Session, held: Claim) -> None:
+def mark_cancelled(session: Session, held: Claim) -> Status:
     """End the arm as cancelled; its points stay."""
-    _end(session, held, Status.CANCELLED, Reason.CANCELLED)
+    changed = _change(session, held, _ended(Status.CANCELLED))
+    return _let_go(session, held, Status.CANCELLED, Reason.CANCELLED, changed)
 
 
-def fail(session: Session, held: Claim, code: str, message: str) -> None:
+def fail(session: Session, held: Claim, code: str, message: str) -> Status:
     """End the arm as failed, with a reason a user understands, or as cancelled if that was asked for; points stay."""
-    if _cancel_requested(session, held):
-        mark_cancelled(session, held)
-        return
-    _end(session, held, Status.FAILED, Reason.FAILED, {"error_code": code, "error_message": message})
+    why = {"error_code": code, "error_message": message}
+    return _end_unless_cancelled(session, held, Status.FAILED, Reason.FAILED, why)
 
 
-def give_back(session: Session, held: Claim) -> None:
+def give_back(session: Session, held: Claim) -> Status:
     """Put the arm back into the queue, because this worker stops; the next one goes on from its checkpoint."""
     if _cancel_requested(session, held):
-        mark_cancelled(session, held)
-        return
+        return mark_cancelled(session, held)
     back = {"status": Status.QUEUED, "worker": None, "batches_per_second": None, **_leased(None)}
     changed = _change(session, held, back)
     _note(session, held, Status.QUEUED, Reason.WORKER_STOPPED, batches_done=changed.batches_done)
+    return Status.QUEUED
 
 
 def _cancel_requested(session: Session, held: Claim) -> bool:
@@ -189,16 +254,22 @@ class _Changed:
 
 def _change(session: Session, held: Claim, values: dict[str, Any]) -> _Changed:
     """Change a held arm; the fence guards every write of a worker. Raises FenceLost."""
+    changed = _changed(session, held, values)
+    if changed is None:
+        raise FenceLost(arm_id=str(held.arm_id), fence=held.fence)
+    return changed
+
+
+def _changed(session: Session, held: Claim, values: dict[str, Any], *which: ColumnElement[bool]) -> _Changed | None:
+    """Change a held arm, if it is such a one, and return what it is then; None: it is not, or held no more."""
     row = session.execute(
         update(Arm)
-        .where(*_held(held))
+        .where(*_held(held), *which)
         .values(values)
         .returning(Arm.batches_done, Arm.cancel_requested)
         .execution_options(synchronize_session=False)
     ).one_or_none()
-    if row is None:
-        raise FenceLost(arm_id=str(held.arm_id), fence=held.fence)
-    return _Changed(row.batches_done, row.cancel_requested)
+    return None if row is None else _Changed(row.batches_done, row.cancel_requested)
 
 
 def _leased(lease_s: float | None) -> dict[str, Any]:
@@ -213,11 +284,25 @@ def _held(held: Claim) -> tuple[ColumnElement[bool], ...]:
     return Arm.id == held.arm_id, Arm.status == Status.RUNNING, Arm.fence == held.fence
 
 
-def _end(session: Session, held: Claim, status: Status, reason: Reason, values: dict[str, Any] | None = None) -> None:
-    ended = {"status": status, "finished_at": clock.now(), **_leased(None), **(values or {})}
-    changed = _change(session, held, ended)
+def _end_unless_cancelled(
+    session: Session, held: Claim, status: Status, reason: Reason, values: dict[str, Any] | None = None
+) -> Status:
+    changed = _changed(session, held, {**_ended(status), **(values or {})}, Arm.cancel_requested.is_(False))
+    if changed is None:
+        return mark_cancelled(session, held)
+    return _let_go(session, held, status, reason, changed)
+
+
+def _ended(status: Status) -> dict[str, Any]:
+    """Return the columns of an arm that ends now."""
+    return {"status": status, "finished_at": clock.now(), **_leased(None)}
+
+
+def _let_go(session: Session, held: Claim, status: Status, reason: Reason, changed: _Changed) -> Status:
+    """Return the status in which an arm has just ended; what only its training needed goes, its history is told."""
     checkpoints.remove(session, held.arm_id)
     _note(session, held, status, reason, batches_done=changed.batches_done)
+    return status
 
 
 def _note(session: Session, held: Claim, after: Status, reason: Reason, *, batches_done: int) -> None:

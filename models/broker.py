@@ -1,4 +1,7 @@
-"""The bell: the name of the task, and how both sides reach the broker. A message carries nothing: an arm waits."""
+"""The bell: the name of the task, and how both sides reach the broker. A message carries nothing: an arm waits.
+
+There is a queue of bells for each lane, named as it; a worker hears those of its own.
+"""
 
 import json
 import os
@@ -6,10 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from models.lanes import LANES
 from models.settings import Settings
 
 TRAIN_WAITING_ARMS = "bnlab.train_waiting_arms"
-QUEUE = "arms"
 
 #: Processed messages are kept as files for this long, then swept away (`filesystem://` only).
 SWEEP_AFTER_S = 60.0
@@ -21,7 +24,6 @@ def celery_options(settings: Settings) -> dict[str, Any]:
         "broker_url": settings.broker_url,
         "broker_transport_options": _transport_options(settings),
         "broker_connection_retry_on_startup": True,
-        "task_default_queue": QUEUE,
         "task_serializer": "json",
         "accept_content": ["json"],
         "task_ignore_result": True,  # the database has the results; there is no result backend
@@ -56,21 +58,23 @@ def prepare_folders(settings: Settings) -> None:
     folder = settings.state_dir / "broker"
     for name in ("queue", "control", "processed"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    _note_binding(folder / "control" / f"{QUEUE}.exchange")
+    for lane in LANES:
+        _note_binding(folder / "control", lane)
     for message in (folder / "processed").iterdir():
         _remove_if_old(message)
 
 
-def _note_binding(file: Path) -> None:
-    """Write the transport's note of which queue the bells go to; it appears whole.
+def _note_binding(control: Path, queue: str) -> None:
+    """Write the transport's note of where the bells of this queue go; it appears whole.
 
     Without it, processes that start on a new folder write it themselves: one may read what another has not written yet,
     and end.
     """
+    file = control / f"{queue}.exchange"
     if file.exists():
         return
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    part.write_text(json.dumps([[QUEUE, "", QUEUE]]))  # routing key, pattern, queue
+    part.write_text(json.dumps([[queue, "", queue]]))  # routing key, pattern, queue
     part.replace(file)
 
 

@@ -23,6 +23,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from models import misspelt
 from models.errors import DatasetUnavailable
 from models.settings import Settings, read_settings
 from models.spec import PIXELS, DatasetName
@@ -207,6 +208,8 @@ def main() -> None:
     from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
     console = Console(stderr=True)
+    for sentence in misspelt.sentences():  # `bnlab up` begins with this, and shows its standard error
+        print(f"Warning: {sentence}", file=sys.stderr)
     with Progress(*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn(), console=console) as bars:
         tasks: dict[str, object] = {}
 

@@ -110,6 +110,7 @@ class DenseNetwork:
     def logits(self, images: Array, statistics: Statistics = "population") -> Array:
         """Return the ten sums before the softmax: [images, 784] with pixels 0…1 in, [images, 10] out.
 
+        Of several batches, [batches, images, 784] in and [batches, images, 10] out, each has statistics of its own.
         Raises BatchStatisticsUndefined for `batch` without batch normalization.
         """
         if statistics == "batch" and self.arm is ArmName.WITHOUT_BATCH_NORM:
@@ -136,7 +137,8 @@ class DenseNetwork:
 
     def _normalize(self, layer: str, z: Array, statistics: Statistics) -> Array:
         if statistics == "batch":
-            mean, variance = z.mean(axis=0), z.var(axis=0)  # [units], the biased variance, as in training
+            # [1, units], the biased variance, as in training
+            mean, variance = z.mean(axis=-2, keepdims=True), z.var(axis=-2, keepdims=True)
         else:
             mean = self.arrays[f"{layer}/population_mean"]
             variance = self.arrays[f"{layer}/population_variance"]

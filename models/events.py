@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from models import clock
 from models.errors import UnknownExperiment
+from models.owners import owned
 from models.spec import ArmName, Reason, Status
 from models.tables import Arm, ArmEvent, Base, Experiment
 
@@ -46,14 +47,15 @@ def note(session: Session, changes: Sequence[Change], actor: str) -> None:
         session.connection().execute(insert(_TABLE).values(at=clock.now()), rows)
 
 
-def read(session: Session, experiment_id: UUID) -> Sequence[tuple[ArmName, ArmEvent]]:
-    """Return what happened to both arms, the oldest first. Raises UnknownExperiment."""
+def read(session: Session, experiment_id: UUID, owner: UUID | None = None) -> Sequence[tuple[ArmName, ArmEvent]]:
+    """Return what happened to both arms, the oldest first. Raises UnknownExperiment; so is what is not this owner's."""
     found = session.execute(
         select(Arm.name, ArmEvent)
         .join(ArmEvent, ArmEvent.arm_id == Arm.id)
-        .where(Arm.experiment_id == experiment_id)
+        .where(Arm.experiment_id == experiment_id, owned(Arm.owner_id, owner))
         .order_by(ArmEvent.id)
     ).all()
-    if not found and session.get(Experiment, experiment_id) is None:
+    known = select(Experiment.id).where(Experiment.id == experiment_id, owned(Experiment.owner_id, owner))
+    if not found and session.scalars(known).one_or_none() is None:
         raise UnknownExperiment(experiment_id=str(experiment_id))
     return [(name, event) for name, event in found]

@@ -23,7 +23,7 @@ CLOCK_TOLERANCE_S = 2.0
 
 CRASH_LOOP = (
     "This arm has killed the process that trained it {count} times without getting further; perhaps it needs more "
-    "memory than its worker has. Its points are kept."
+    "memory than its worker has. What points it has are kept."
 )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session, undefer
 
 from models import stored_arrays
@@ -15,18 +15,20 @@ from models.errors import (
     UnknownExperiment,
     UnknownReplicate,
 )
+from models.owners import owned
 from models.results import NetworkResult
 from models.spec import ArmName, ResolvedSpec, Status
 from models.tables import Arm, Experiment, Network
 
-#: Built once: to build it takes four times as long as to ask it.
+#: Built once: to build them takes four times as long as to ask them.
 _NEWEST_SUCCEEDED = (
     select(Experiment.id)
     .join(Arm)
-    .where(Arm.finished_at.is_not(None), Experiment.status == Status.SUCCEEDED)
+    .where(Arm.status == Status.SUCCEEDED, Arm.finished_at.is_not(None), Experiment.status == Status.SUCCEEDED)
     .order_by(Arm.finished_at.desc())
     .limit(1)
 )
+_NEWEST_OF_OWNER = _NEWEST_SUCCEEDED.where(Arm.owner_id == bindparam("owner"))
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class StoredNetwork:
     """A network that was trained to its end, and whose it is; one that diverged cannot answer."""
 
     experiment_id: UUID
+    owner_id: UUID | None
     arm: ArmName
     replicate: int
     network: DenseNetwork
@@ -66,33 +69,38 @@ def to_row(
     )
 
 
-def newest_succeeded(session: Session) -> UUID:
-    """Return the experiment that succeeded last. Raises NothingTrained if none has."""
-    newest = session.scalars(_NEWEST_SUCCEEDED).one_or_none()
+def newest_succeeded(session: Session, owner: UUID | None = None) -> UUID:
+    """Return the experiment that succeeded last, of this owner or of all. Raises NothingTrained if none has."""
+    found = session.scalars(_NEWEST_SUCCEEDED if owner is None else _NEWEST_OF_OWNER, {"owner": owner})
+    newest = found.one_or_none()
     if newest is None:
         raise NothingTrained
     return newest
 
 
-def read(session: Session, experiment_id: UUID, arm: ArmName, replicate: int) -> StoredNetwork:
+def read(
+    session: Session, experiment_id: UUID, arm: ArmName, replicate: int, owner: UUID | None = None
+) -> StoredNetwork:
     """Return a network that can answer. Raises what `read_stored` raises, and NetworkDiverged."""
-    stored = read_stored(session, experiment_id, arm, replicate)
+    stored = read_stored(session, experiment_id, arm, replicate, owner)
     if stored.diverged_at is not None:
         raise NetworkDiverged(arm=arm.value, replicate=replicate, diverged_at=stored.diverged_at)
     return stored
 
 
-def read_stored(session: Session, experiment_id: UUID, arm: ArmName, replicate: int) -> StoredNetwork:
+def read_stored(
+    session: Session, experiment_id: UUID, arm: ArmName, replicate: int, owner: UUID | None = None
+) -> StoredNetwork:
     """Return a trained network, whether it can answer or not.
 
-    Raises UnknownExperiment, UnknownReplicate, NotTrainedYet, and NetworkDamaged when the bytes are not those that
-    were stored.
+    Raises UnknownExperiment, also for what is not this owner's, UnknownReplicate, NotTrainedYet, and NetworkDamaged
+    when the bytes are not those that were stored.
     """
     found = session.execute(
-        select(Experiment.spec, Arm.status, Network)
+        select(Experiment.spec, Experiment.owner_id, Arm.status, Network)
         .join(Arm, Arm.experiment_id == Experiment.id)
         .outerjoin(Network, (Network.arm_id == Arm.id) & (Network.replicate == replicate))
-        .where(Experiment.id == experiment_id, Arm.name == arm)
+        .where(Experiment.id == experiment_id, Arm.name == arm, owned(Experiment.owner_id, owner))
         .options(undefer(Network.arrays))
     ).one_or_none()
     if found is None:
@@ -105,6 +113,7 @@ def read_stored(session: Session, experiment_id: UUID, arm: ArmName, replicate: 
         raise NotTrainedYet(arm=arm.value, arm_status=found.status.value)
     return StoredNetwork(
         experiment_id,
+        found.owner_id,
         arm,
         replicate,
         _from_row(found.Network, spec, arm),

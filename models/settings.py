@@ -4,9 +4,11 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from models.passwords import read_password, with_password, without_password
 from models.spec import DatasetName, Device
 
 MNIST_MIRRORS = (
@@ -15,6 +17,15 @@ MNIST_MIRRORS = (
 )
 
 Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+
+
+def _checked(file: Path) -> Path:
+    """Refuse a file whose password is not fit, by the name of its own setting."""
+    read_password(file)
+    return file
+
+
+PasswordFile = Annotated[Folder, AfterValidator(_checked)]
 
 
 def _in_state_dir(name: str) -> Any:
@@ -26,12 +37,23 @@ class Settings(BaseSettings):
     """What the processes are told from outside; the same class for the API, the workers and the migrations."""
 
     model_config = SettingsConfigDict(
-        env_prefix="BNLAB_", frozen=True, extra="ignore", validate_default=True, env_ignore_empty=True
+        env_prefix="BNLAB_",
+        frozen=True,
+        extra="ignore",
+        validate_default=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # an address may have a password in it
     )
 
     state_dir: Folder = Field(
         Path(".bnlab"),
         description="Folder of the embedded set-up: its SQLite file, the broker's messages, the logs, the data sets.",
+    )
+    database_password_file: PasswordFile | None = Field(
+        None, description="File with the database's password; the address then has none, and gets it from here."
+    )
+    broker_password_file: PasswordFile | None = Field(
+        None, description="File with the broker's password; the address then has none, and gets it from here."
     )
     database_url: str = Field(
         default_factory=lambda settings: f"sqlite:///{settings['state_dir'] / 'bnlab.sqlite3'}",
@@ -47,12 +69,6 @@ class Settings(BaseSettings):
     dataset: DatasetName = Field("mnist", description="The data set an experiment gets when it names none.")
     mnist_mirrors: tuple[str, ...] = Field(
         MNIST_MIRRORS, description="Where the MNIST files are fetched from when the data folder lacks them, in order."
-    )
-    database_password_file: Folder | None = Field(
-        None, description="File with the database's password, which the address then lacks."
-    )
-    broker_password_file: Folder | None = Field(
-        None, description="File with the broker's password, which the address then lacks."
     )
     keys: Literal["auto", "required", "off"] = Field(
         "auto",
@@ -134,16 +150,32 @@ class Settings(BaseSettings):
         0.05, gt=0, le=60, description="Seconds between two looks at the broker's folder (`filesystem://` only)."
     )
 
+    @field_validator("database_url", "broker_url")
+    @classmethod
+    def _with_password(cls, address: str, info: ValidationInfo) -> str:
+        """Put the password of the file into the address; a file that was refused has its own error."""
+        file = f"{str(info.field_name).removesuffix('_url')}_password_file"
+        return with_password(address, info.data[file]) if file in info.data else address
+
+
+#: pydantic's word for a default that depends on a setting which is wrong.
+_FOLLOWS_FROM_ANOTHER = "default_factory_not_called"
+
 
 def read_settings() -> Settings:
     """Return the settings of the environment; of wrong ones, end the process with a line for each."""
     try:
         return Settings()
     except ValidationError as error:
-        lines = [
-            f"BNLAB_{str(detail['loc'][0]).upper()}: {detail['msg']}; received {detail['input']!r}."
-            for detail in error.errors()
-        ]
-        sys.exit("\n".join(lines))
+        wrong = [detail for detail in error.errors() if detail["type"] != _FOLLOWS_FROM_ANOTHER]
+        sys.exit("\n".join(map(_line, wrong)))
     except SettingsError as error:  # a list that is no JSON
         sys.exit(f"A setting cannot be read: {error}; a list is written as JSON.")
+
+
+def _line(detail: ErrorDetails) -> str:
+    """Return a wrong setting in words: the variable, what is allowed, what came, but no password."""
+    said = detail["msg"].removeprefix("Value error, ")
+    if not detail["loc"]:  # it is wrong beside another one
+        return f"The settings do not fit each other: {said}."
+    return f"BNLAB_{str(detail['loc'][0]).upper()}: {said}; received {without_password(str(detail['input']))!r}."

@@ -1,4 +1,7 @@
-"""Queries on sweeps: create all experiments of one in one transaction, read one, page through all, cancel one."""
+"""Queries on sweeps: create all experiments of one in one transaction, read one, page through all, cancel one.
+
+With an `owner`, only what is its own is found; without one, everybody's.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +13,9 @@ from sqlalchemy.orm import Session
 
 from models import experiments
 from models.errors import SweepFinished, UnknownSweep
-from models.experiments import Cursor
+from models.experiments import NO_REQUEST, Cursor, Origin
 from models.grid import SweepRequest
+from models.owners import owned
 from models.spec import FINISHED, ArmName, ResolvedSpec, Status
 from models.tables import Arm, Experiment, Sweep
 
@@ -36,26 +40,35 @@ class Summary:
         return next(status for status in order if status in present)
 
 
-def create(session: Session, request: SweepRequest, specs: Sequence[tuple[ResolvedSpec, str]]) -> UUID:
+def create(
+    session: Session,
+    request: SweepRequest,
+    specs: Sequence[tuple[ResolvedSpec, str]],
+    owner: UUID | None = None,
+    origin: Origin = NO_REQUEST,
+) -> UUID:
     """Insert a sweep with its experiments, each a spec and its data set's SHA-256, and return its id.
 
     They are created a microsecond apart, so lists and queues keep their order. The bell is rung after the commit.
     """
     now = datetime.now(UTC)
-    sweep = Sweep(id=uuid4(), created_at=now, request=request.model_dump(mode="json"))
+    sweep = Sweep(id=uuid4(), owner_id=owner, created_at=now, request=request.model_dump(mode="json"))
     session.add(sweep)
     session.flush()
     created = [
-        experiments.queued(spec, dataset_sha256, now + position * timedelta(microseconds=1), sweep.id, position)
+        experiments.queued(
+            spec, dataset_sha256, now + position * timedelta(microseconds=1), sweep.id, position, owner, origin
+        )
         for position, (spec, dataset_sha256) in enumerate(specs)
     ]
     experiments.insert(session, created)
     return sweep.id
 
 
-def read(session: Session, sweep_id: UUID) -> tuple[Sweep, Summary]:
+def read(session: Session, sweep_id: UUID, owner: UUID | None = None) -> tuple[Sweep, Summary]:
     """Return a sweep and how far it is. Raises UnknownSweep."""
-    sweep = session.get(Sweep, sweep_id)
+    query = select(Sweep).where(Sweep.id == sweep_id, owned(Sweep.owner_id, owner))
+    sweep = session.scalars(query).one_or_none()
     if sweep is None:
         raise UnknownSweep(sweep_id=str(sweep_id))
     return sweep, _summaries(session, [sweep_id])[sweep_id]
@@ -71,10 +84,11 @@ def experiments_of(session: Session, sweep_id: UUID, first: int = 0, count: int 
 
 
 def page(
-    session: Session, limit: int, after: Cursor | None = None
+    session: Session, limit: int, after: Cursor | None = None, owner: UUID | None = None
 ) -> tuple[list[tuple[Sweep, Summary]], Cursor | None]:
     """Return up to `limit` sweeps, newest first, and the cursor of the next page, None at the end."""
-    query = select(Sweep).order_by(Sweep.created_at.desc(), Sweep.id.desc()).limit(limit + 1)
+    query = select(Sweep).where(owned(Sweep.owner_id, owner))
+    query = query.order_by(Sweep.created_at.desc(), Sweep.id.desc()).limit(limit + 1)
     if after is not None:
         query = query.where(tuple_(Sweep.created_at, Sweep.id) < after)
     found = list(session.scalars(query))
@@ -84,14 +98,14 @@ def page(
     return [(sweep, summaries[sweep.id]) for sweep in shown], following
 
 
-def cancel(session: Session, sweep_id: UUID) -> None:
+def cancel(session: Session, sweep_id: UUID, owner: UUID | None = None) -> None:
     """Cancel all of a sweep's experiments that have not ended.
 
     Cancelling a cancelled sweep changes nothing. Raises UnknownSweep, and SweepFinished if it had ended otherwise.
     """
-    of_sweep = select(Experiment.id).where(Experiment.sweep_id == sweep_id)
+    of_sweep = select(Experiment.id).where(Experiment.sweep_id == sweep_id, owned(Experiment.owner_id, owner))
     stopped = experiments.cancel_arms(session, Arm.experiment_id.in_(of_sweep))
-    _, summary = read(session, sweep_id)
+    _, summary = read(session, sweep_id, owner)
     if not stopped and summary.status is not Status.CANCELLED:
         raise SweepFinished(sweep_status=summary.status.value)
 

@@ -111,6 +111,8 @@ class Arm(Base):
     __table_args__ = (
         Index("uq_arms_experiment_id_name", "experiment_id", "name", unique=True),
         Index("ix_arms_status_device_created_at", "status", "device", "created_at"),
+        Index("ix_arms_status_created_at", "status", "created_at", "experiment_id"),
+        Index("ix_arms_owner_id_status_created_at", "owner_id", "status", "created_at", "experiment_id"),
         Index("ix_arms_finished_at", "finished_at"),
         Index("ix_arms_owner_id_finished_at", "owner_id", "finished_at"),
     )
@@ -143,7 +145,7 @@ class Arm(Base):
     events: Mapped[list["ArmEvent"]] = relationship(order_by="ArmEvent.id", lazy="raise")
 
 
-def _status_of_experiment(experiment_id: Mapped[UUID]) -> ColumnElement[Status]:
+def status_of_experiment(experiment_id: Mapped[UUID]) -> ColumnElement[Status]:
     """Return the one rule that makes an experiment's status from those of its arms, as SQL.
 
     One look at the arms, by their experiment alone: asked for by status too, SQLite would walk all arms that have it.
@@ -235,7 +237,7 @@ class Experiment(Base):
     position: Mapped[int | None]  # in its sweep, from 0
     request_id: Mapped[str | None] = mapped_column(String(64))  # of the request that submitted it, as the logs have it
     traceparent: Mapped[str | None] = mapped_column(String(64))  # of the trace that its training continues (W3C)
-    status: Mapped[Status] = column_property(_status_of_experiment(id))
+    status: Mapped[Status] = column_property(status_of_experiment(id))
 
     arms: Mapped[list["Arm"]] = relationship(order_by=Arm.name.desc(), lazy="raise")
 

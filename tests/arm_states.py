@@ -43,7 +43,7 @@ def accept_one(session: Session, spec: Spec = TWINS) -> UUID:
 
 def take(session: Session, worker: str = "host:1:a/2", fingerprint: Fingerprint = HERE) -> Claim:
     """Claim the arm that has waited longest."""
-    held = arms.claim(session, worker, fingerprint, LEASE_S)
+    held = arms.claim(session, worker, fingerprint, LEASE_S, "cpu")
     assert held is not None
     return held
 

@@ -13,8 +13,9 @@ from models.arms import Claim, Fingerprint, Sample
 from models.database import Database
 from models.dense import Arrays
 from models.grid import SweepRequest
+from models.lanes import Lane
 from models.results import NetworkResult, SinglePredictions, TestResult
-from models.spec import ArmName, ResolvedSpec, Spec, Status
+from models.spec import ArmName, Device, ResolvedSpec, Spec, Status
 from models.tables import Arm, Network
 
 WITHOUT, WITH = ArmName.WITHOUT_BATCH_NORM, ArmName.WITH_BATCH_NORM
@@ -26,7 +27,7 @@ VALIDATION_TOTAL, USUALLY_CORRECT = 500, 400
 TEN_UNITS = TINY_SPEC.model_copy(update={"hidden_layers": (10,)})
 
 #: What a worker in these tests says of itself, and how long it holds an arm.
-FINGERPRINT: Fingerprint = {"versions": {"bnlab": "test"}, "threads": 1, "device": "cpu", "processor": "test"}
+FINGERPRINT: Fingerprint = {"versions": {"bnlab": "test"}, "threads": 1, "device": "CPU", "processor": "test"}
 LEASE_S = 60.0
 
 # --------------------------------------------------------------------------------------- experiments by state
@@ -50,6 +51,7 @@ def claimed(
     *,
     worker: str = "test",
     fingerprint: Fingerprint = FINGERPRINT,
+    lane: Lane = "cpu",
 ) -> Claim:
     """Take a certain arm as a worker does: for that moment all others that wait are put off."""
     arm_id = arm_ids(database, experiment_id)[arm]
@@ -57,7 +59,7 @@ def claimed(
         others = (Arm.status == Status.QUEUED) & (Arm.id != arm_id)
         before = session.execute(select(Arm.id, Arm.not_before).where(others)).all()
         session.execute(update(Arm).where(others).values(not_before=clock.in_seconds(60)))
-        held = arms.claim(session, worker, fingerprint, LEASE_S)
+        held = arms.claim(session, worker, fingerprint, LEASE_S, lane)
         if before:
             session.execute(update(Arm), [{"id": id, "not_before": not_before} for id, not_before in before])
     assert held is not None
@@ -211,8 +213,8 @@ class BellsThatLook(RecordingBells):
         self._database = database
         self.waiting: list[UUID] = []
 
-    def ring(self, count: int) -> None:
-        super().ring(count)
+    def ring(self, count: int, device: Device) -> None:
+        super().ring(count, device)
         self.waiting = waiting(self._database)
 
 

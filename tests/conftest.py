@@ -21,7 +21,7 @@ from models.database import Database
 from models.datasets import Dataset
 from models.errors import DatasetUnavailable
 from models.settings import Settings
-from models.spec import Spec
+from models.spec import Device, Spec
 
 pytest.register_assert_rewrite("builders", "stack", "stack_compose")  # helpers whose assertions explain themselves too
 
@@ -188,13 +188,15 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 
 
 class RecordingBells:
-    """A bell that notes for how many arms it was rung, each time."""
+    """A bell that notes for how many arms it was rung, each time, and which device they ask for."""
 
     def __init__(self) -> None:
         self.rung: list[int] = []
+        self.devices: list[Device] = []
 
-    def ring(self, count: int) -> None:
+    def ring(self, count: int, device: Device) -> None:
         self.rung.append(count)
+        self.devices.append(device)
 
     def close(self) -> None:
         pass

@@ -5,7 +5,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 from PIL import Image
 from sqlalchemy import select
@@ -91,10 +90,7 @@ def check_arms_side_by_side(database: Database, id: str) -> None:
 
 def digits(client: Client, count: int) -> list[dict[str, Any]]:
     """Return the first test digits of the data set that the story's experiments use."""
-    params: dict[str, str | int] = {"count": count, "dataset": "mnist-5k"}
-    answer = httpx.get(f"{client.base_url}/digits", params=params, trust_env=False)
-    assert answer.status_code == 200, answer.text
-    found: list[dict[str, Any]] = answer.json()["digits"]
+    found: list[dict[str, Any]] = client.digits(count, "mnist-5k")["digits"]
     return found
 
 

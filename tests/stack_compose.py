@@ -1,12 +1,15 @@
 """Reads docker-compose.yml and the Dockerfile, and runs the services as processes of this machine.
 
 The commands and their environment are the file's own. Replaced is only what a container engine would give: the names of
-hosts, the ports, the folders, the secrets, and Postgres itself. Each process runs in a folder that has what the
-Dockerfile copies into its image and nothing else of this repository.
+hosts, the ports, the folders, and Postgres itself. Each process runs in a folder that has what the Dockerfile copies
+into its image and nothing else of this repository, and finds the secrets that the file gives to its service, no others.
 """
 
+import json
 import re
+import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,8 +25,10 @@ from sqlalchemy import make_url
 from stack import ROOT
 
 from bnlab.client import Client
-from faults.processes import Process, Processes
+from faults.processes import Process, Processes, bare_environment
 from faults.servers import free_port
+from models.passwords import read_password, with_password
+from ops.passwords import make_passwords
 
 _VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<name>\w+)(?:(?P<rule>:[-?])(?P<text>[^}]*))?\})")
 _INSTRUCTION = re.compile(r"^(?P<word>[A-Z]+) +(?P<rest>.*)$")
@@ -63,6 +68,12 @@ def _value(match: re.Match[str], variables: Mapping[str, str]) -> str:
         return given
     assert match["rule"] == ":-", f"{match['name']} is not set: {match['text']}"
     return match["text"]
+
+
+def services_of(profiles: set[str], content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the services that start with these profiles."""
+    found: dict[str, Any] = content["services"]
+    return {name: service for name, service in found.items() if profiles & set(service.get("profiles", profiles))}
 
 
 def in_order(services: Mapping[str, Any]) -> list[str]:
@@ -115,6 +126,13 @@ def copied(target: str) -> list[str]:
     return sources
 
 
+def health_check(target: str) -> list[str]:
+    """Return the command by which an image's health is checked."""
+    (check,) = stages()[target].all("HEALTHCHECK")
+    command: list[str] = json.loads(check.partition("CMD ")[2])
+    return command
+
+
 def requirements(target: str) -> str:
     """Return the locked requirements an image installs as a whole."""
     files = [install.rpartition(" ")[2] for install in stages()[f"{target}-packages"].all("RUN") if " -r " in install]
@@ -138,50 +156,88 @@ def lay_out(target: str, folder: Path) -> dict[str, str]:
 
 # ----------------------------------------------------------------------------------------------- the processes
 
+SECRETS = "/run/secrets"
+
 
 class ComposeStack(Processes):
     """The services of docker-compose.yml as processes, but for Postgres, whose database is given."""
 
     def __init__(self, folder: Path, database_url: str, told: Mapping[str, str]) -> None:
         super().__init__(folder)
-        self.variables = {"POSTGRES_PASSWORD": "a" * 48, "REDIS_PASSWORD": "b" * 48}
-        self.services = compose_file(self.variables)["services"]
+        self._content = compose_file({"COMPOSE_PROFILES": "cpu"})
+        self.services = services_of({"cpu"}, self._content)
         self.workers: list[Process] = []
+        self.metrics_ports: dict[str, list[int]] = {}
+        self.secrets = folder / "secrets"
+        make_passwords(self.secrets)
         self._folder, self._told = folder, told
         self._api_port, self._redis_port = free_port(), free_port()
         self._data = folder / "data"
         self._images: dict[str, dict[str, str]] = {}
         asked = make_url(self.services["api"]["environment"]["BNLAB_DATABASE_URL"])
         here = make_url(database_url)
-        self.database_url = asked.set(
-            host=here.host, port=here.port, database=here.database, query=here.query
-        ).render_as_string(hide_password=False)
+        placed = asked.set(host=here.host, port=here.port, database=here.database, query=here.query)
+        self._database_url = placed.render_as_string(hide_password=False)
 
     def __enter__(self) -> Self:
         super().__enter__()
         try:
             for name in in_order(self.services):
-                self._up(name)
+                self.up(name)
         except BaseException:
             self.__exit__(None, None, None)
             raise
         return self
 
     @property
+    def database_url(self) -> str:
+        """The address that the services put together themselves."""
+        return with_password(self._database_url, self.secrets / "database_password")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._api_port}"
+
+    @cached_property
+    def key(self) -> str:
+        """An API key, made by the command that the file's head tells."""
+        text = (ROOT / "docker-compose.yml").read_text()
+        (told,) = re.findall(r"^# +docker compose exec api (python -m ops\.keys create .*?) {2,}", text, re.MULTILINE)
+        return self.inside("api", shlex.split(told)).stdout.strip()
+
+    @property
     def client(self) -> Client:
-        return Client(f"http://127.0.0.1:{self._api_port}")
+        return Client(self.url, api_key=self.key)
 
     @cached_property
     def redis(self) -> Redis:
-        return Redis(port=self._redis_port, password=self.variables["REDIS_PASSWORD"])
+        return Redis(port=self._redis_port, password=read_password(self.secrets / "broker_password"))
 
     def start_worker(self) -> Process:
-        worker = self._start("worker")
+        worker = self._start("worker-cpu")
         self.workers.append(worker)
         worker.wait_until(lambda: " ready." in worker.said())
         return worker
 
-    def _up(self, name: str) -> None:
+    def command(self, name: str) -> list[str]:
+        """Return what a container of the service runs, with its secrets where they lie here."""
+        return self._here(name, command_of(self.services[name]))
+
+    def inside(self, name: str, command: list[str]) -> subprocess.CompletedProcess[str]:
+        """Run a command as `docker compose exec` does in a container of the service."""
+        assert command[0] == "python"
+        environment = {**bare_environment(self._folder), **self._told_to(name)}
+        return subprocess.run(
+            [sys.executable, *command[1:]],
+            cwd=self._work(self._target(name)),
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def up(self, name: str) -> None:
         """Start one service and wait until those that depend on it may start."""
         match name:
             case "postgres":
@@ -189,39 +245,66 @@ class ComposeStack(Processes):
             case "redis":
                 redis = self._start("redis")
                 redis.wait_until(lambda: "eady to accept" in redis.said())
-            case "migrate":
-                migrate = self._start("migrate")
-                assert migrate.wait(60) == 0, migrate.said()
+            case "check" | "migrate":
+                first = self._start(name)
+                assert first.wait(60) == 0, first.said()
             case "api":
                 api = self._start("api")
                 api.wait_until(lambda: "startup complete" in api.said())
-            case "worker":
-                for _ in range(self.services["worker"]["scale"]):
+            case "worker-cpu":
+                for _ in range(int(self.services[name]["scale"])):
                     self.start_worker()
+            case other:
+                raise AssertionError(f"nobody knows how to start {other}")
 
     def _start(self, name: str) -> Process:
-        service = self.services[name]
-        program, *arguments = command_of(service)
+        program, *arguments = self.command(name)
         if name == "redis":
-            here = ["--port", str(self._redis_port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
-            return self.start(name, [redis_or_skip(), *arguments, *here], self._folder, {})
+            (script,) = arguments[1:]
+            own = f"exec {redis_or_skip()} - --port {self._redis_port} --bind 127.0.0.1 --dir {self._folder}"
+            assert script.startswith("exec redis-server -")
+            script = script.replace("exec redis-server -", own, 1)
+            return self.start(name, [program, "-c", script], self._folder, {})
         assert program == "python"
         if name == "api":
             arguments = replaced(arguments, "--host", "0.0.0.0", "127.0.0.1")
             arguments = replaced(arguments, "--port", "8000", str(self._api_port))
-        environment = {**self._image(service["build"]["target"]), **self._environment(service), **self._told}
-        return self.start(name, [sys.executable, *arguments], self._work(service["build"]["target"]), environment)
+        told = self._told_to(name)
+        if told.get("BNLAB_METRICS_PORT"):
+            self.metrics_ports.setdefault(name, []).append(int(told["BNLAB_METRICS_PORT"]))
+        return self.start(name, [sys.executable, *arguments], self._work(self._target(name)), told)
 
-    def _environment(self, service: Mapping[str, Any]) -> dict[str, str]:
+    def _told_to(self, name: str) -> dict[str, str]:
         """Return the file's environment of a service, with the places of this machine."""
-        environment = dict(service["environment"])
-        environment["BNLAB_DATABASE_URL"] = self.database_url
-        broker, redis = environment["BNLAB_BROKER_URL"], f"127.0.0.1:{self._redis_port}"
-        assert "@redis:6379/" in broker
-        environment["BNLAB_BROKER_URL"] = broker.replace("@redis:6379/", f"@{redis}/")
-        assert f":{environment['BNLAB_DATA_DIR']}" in "".join(service.get("volumes", [":/data"]))
-        environment["BNLAB_DATA_DIR"] = str(self._data)
-        return environment
+        service = self.services[name]
+        environment = {variable: self._here(name, [value])[0] for variable, value in service["environment"].items()}
+        assert environment["BNLAB_DATABASE_URL"] == self._content["x-database"]["BNLAB_DATABASE_URL"]
+        environment["BNLAB_DATABASE_URL"] = self._database_url
+        if broker := environment.get("BNLAB_BROKER_URL"):
+            assert broker == "redis://redis:6379/0"
+            environment["BNLAB_BROKER_URL"] = f"redis://127.0.0.1:{self._redis_port}/0"
+        if environment.get("BNLAB_DATA_DIR"):
+            assert f":{environment['BNLAB_DATA_DIR']}" in "".join(service.get("volumes", [":/data"]))
+            environment["BNLAB_DATA_DIR"] = str(self._data)
+        if environment.get("BNLAB_METRICS_PORT"):
+            assert (environment["BNLAB_METRICS_HOST"], environment["BNLAB_METRICS_PORT"]) == ("0.0.0.0", "9100")
+            environment |= {"BNLAB_METRICS_HOST": "127.0.0.1", "BNLAB_METRICS_PORT": str(free_port())}
+        return {**self._image(self._target(name)), **environment, **self._told}
+
+    def _here(self, name: str, texts: list[str]) -> list[str]:
+        """Return texts of a service with its secrets where they lie on this machine: those that it is given, alone."""
+        folder = self._folder / f"secrets-{name}"
+        if not folder.exists():
+            folder.mkdir()
+            for secret in self.services[name].get("secrets", []):
+                file = Path(self._content["secrets"][secret]["file"])
+                assert file.parts[0] == "secrets"
+                shutil.copy(self.secrets / file.name, folder / secret)
+        return [text.replace(SECRETS, str(folder)) for text in texts]
+
+    def _target(self, name: str) -> str:
+        target: str = self.services[name]["build"]["target"]
+        return target
 
     def _work(self, target: str) -> Path:
         return self._folder / f"image-{target}"

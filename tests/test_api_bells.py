@@ -22,10 +22,12 @@ from redis import Redis, RedisError
 from api.app import create_app
 from api.bells import MOST, Bells
 from faults.servers import free_port
-from models.broker import QUEUE, TRAIN_WAITING_ARMS, prepare_folders
+from models.broker import TRAIN_WAITING_ARMS, prepare_folders
 from models.database import Database
 from models.settings import Settings
 
+#: The queue whose bells are looked at here.
+CPU = "cpu"
 TINY = TINY_SPEC.model_dump(mode="json")
 
 
@@ -71,7 +73,7 @@ def own_settings(tmp_path: Path) -> Settings:
 
 def messages(client: Redis) -> list[Any]:
     """Return what waits in the queue: the task's name and its arguments."""
-    raw: Any = client.lrange(QUEUE, 0, -1)
+    raw: Any = client.lrange(CPU, 0, -1)
     whole = [json.loads(message) for message in raw]
     return [(message["headers"]["task"], json.loads(base64.b64decode(message["body"]))[:2]) for message in whole]
 
@@ -93,10 +95,10 @@ def test_each_waiting_arm_is_one_message_that_carries_nothing(own_settings: Sett
     port = free_port()
     with redis(tmp_path, port) as (client, _):
         bells = Bells(on(own_settings, f"redis://127.0.0.1:{port}/0"))
-        bells.ring(2)
-        wait_until(lambda: client.llen(QUEUE) == 2, 20, "two messages")
-        bells.ring(1)
-        wait_until(lambda: client.llen(QUEUE) == 3, 20, "one more")
+        bells.ring(2, "cpu")
+        wait_until(lambda: client.llen(CPU) == 2, 20, "two messages")
+        bells.ring(1, "cpu")
+        wait_until(lambda: client.llen(CPU) == 3, 20, "one more")
         bells.close()
         assert messages(client) == [(TRAIN_WAITING_ARMS, [[], {}])] * 3
 
@@ -105,11 +107,11 @@ def test_for_very_many_arms_there_are_enough_messages_and_no_more(own_settings: 
     port = free_port()
     with redis(tmp_path, port) as (client, _):
         bells = Bells(on(own_settings, f"redis://127.0.0.1:{port}/0"))
-        bells.ring(2_000)
-        wait_until(lambda: client.llen(QUEUE) == MOST, 20, "the messages")
-        bells.ring(1)
-        wait_until(lambda: client.llen(QUEUE) == MOST + 1, 20, "one more")
+        bells.ring(2_000, "cpu")
+        wait_until(lambda: client.llen(CPU) == MOST, 20, "the messages")
+        bells.ring(1, "cpu")
         bells.close()
+        assert client.llen(CPU) == MOST
 
 
 def test_what_was_rung_before_the_end_is_still_sent(own_settings: Settings) -> None:
@@ -117,7 +119,7 @@ def test_what_was_rung_before_the_end_is_still_sent(own_settings: Settings) -> N
     queue = own_settings.state_dir / "broker" / "queue"
     bells = Bells(own_settings)
     for rung in (3, 5):  # after its end it can be rung again, as a database can be used again that was closed
-        bells.ring(rung)
+        bells.ring(rung, "cpu")
         bells.close()
     wait_until(lambda: len(list(queue.iterdir())) == 8, 20, "all messages")
 
@@ -129,7 +131,7 @@ def test_there_is_no_thread_before_the_first_bell_and_none_after_the_end(own_set
     bells.close()  # nothing to end
     assert bell_threads() == []
     for _ in range(3):
-        bells.ring(1)
+        bells.ring(1, "cpu")
     (thread,) = bell_threads()
     assert thread.daemon
     bells.close()
@@ -151,7 +153,7 @@ def test_no_request_waits_for_a_dead_broker(settings: Settings, database: Databa
 
 def test_no_end_waits_for_a_dead_broker(own_settings: Settings, dead_broker: str) -> None:
     bells = Bells(on(own_settings, dead_broker))
-    bells.ring(1_000)
+    bells.ring(1_000, "cpu")
     assert took(bells.close) < 2
 
 
@@ -159,7 +161,7 @@ def test_ringing_returns_at_once_while_the_broker_is_dead(own_settings: Settings
     bells = Bells(on(own_settings, dead_broker))
     began = monotonic()
     for _ in range(1_000):
-        bells.ring(2)
+        bells.ring(2, "cpu")
     assert monotonic() - began < 1
     bells.close()
 
@@ -179,10 +181,10 @@ def test_a_dead_broker_is_warned_of_once(
         return [record.message for record in caplog.records if record.levelno >= logging.WARNING]
 
     with caplog.at_level(logging.WARNING, "api.bells"):
-        bells.ring(5)
+        bells.ring(5, "cpu")
         wait_until(lambda: bool(warnings()), 20, "a warning")
         for _ in range(3):
-            bells.ring(5)
+            bells.ring(5, "cpu")
         bells.close()
     (sentence,) = warnings()
     assert "the workers find waiting arms by themselves" in sentence
@@ -192,25 +194,25 @@ def test_a_frozen_broker_that_thaws_gets_bells_again(own_settings: Settings, tmp
     port = free_port()
     with redis(tmp_path, port) as (client, server):
         bells = Bells(on(own_settings, f"redis://127.0.0.1:{port}/0"))
-        bells.ring(1)
-        wait_until(lambda: client.llen(QUEUE) == 1, 20, "the first message")
+        bells.ring(1, "cpu")
+        wait_until(lambda: client.llen(CPU) == 1, 20, "the first message")
         server.send_signal(signal.SIGSTOP)
         for _ in range(20):
-            assert took(lambda: bells.ring(2)) < 0.5
+            assert took(lambda: bells.ring(2, "cpu")) < 0.5
         assert not bells.reachable()
         server.send_signal(signal.SIGCONT)
         wait_until(bells.reachable, 20, "its return")
-        client.delete(QUEUE)
-        bells.ring(1)
-        wait_until(lambda: client.llen(QUEUE) >= 1, 20, "a message after the thaw")
+        client.delete(CPU)
+        bells.ring(1, "cpu")
+        wait_until(lambda: client.llen(CPU) >= 1, 20, "a message after the thaw")
         bells.close()
 
 
 def test_a_broker_that_comes_late_gets_the_bells_from_then_on(own_settings: Settings, tmp_path: Path) -> None:
     port = free_port()
     bells = Bells(on(own_settings, f"redis://127.0.0.1:{port}/0"))
-    bells.ring(1)
+    bells.ring(1, "cpu")
     with redis(tmp_path, port) as (client, _):
-        bells.ring(1)
-        wait_until(lambda: client.llen(QUEUE) >= 1, 20, "a message")
+        bells.ring(1, "cpu")
+        wait_until(lambda: client.llen(CPU) >= 1, 20, "a message")
         bells.close()

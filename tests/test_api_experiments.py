@@ -69,6 +69,7 @@ def test_an_accepted_experiment_is_answered_with_its_address_and_the_whole_contr
         "diverged_at": None,
         "diverged_replicates": [],
         "starting_weights_sha256": None,
+        "device": None,
         "fingerprint": None,
         "generation": 1,
     }
@@ -83,6 +84,7 @@ def test_an_accepted_experiment_is_answered_with_its_address_and_the_whole_contr
         "preset": None,
         "sweep_id": None,
         "dataset_sha256": datasets.SHA256["mnist-5k"],
+        "waits_for": "a worker: none has been heard of for 30 s",
         "progress": {"batches_done": 0, "batches_total": 40, "fraction": 0.0},
         "arms": {"without_batch_norm": arm, "with_batch_norm": arm},
         "comparison": None,
@@ -318,6 +320,7 @@ def test_a_succeeded_experiment_shows_its_results(api: TestClient, database: Dat
             "diverged_at": None,
             "diverged_replicates": [],
             "starting_weights_sha256": [weights_sha256(starting_arrays(TINY_SPEC.resolve("mnist-5k"), WITH, 0))],
+            "device": "test",
             "fingerprint": FINGERPRINT,
             "generation": 1,
         }

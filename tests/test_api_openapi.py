@@ -100,9 +100,15 @@ def test_the_conflicts_and_the_limits_are_documented(document: Json) -> None:
         "POST /sweeps/{sweep_id}/cancel",
         "POST /predict",
     }
-    limited = {route for route, operation in operations(document) if "429" in operation["responses"]}
-    assert limited == {"POST /experiments", "POST /sweeps"}
     assert "406" in document["paths"]["/experiments/{experiment_id}/curve"]["get"]["responses"]
+
+
+def test_what_needs_a_key_says_so_and_what_its_holder_may_be_refused(document: Json) -> None:
+    assert document["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
+    for route, operation in operations(document):
+        open_to_all = route.partition(" ")[2].startswith("/health/")
+        assert operation.get("security", []) == ([] if open_to_all else [{"ApiKey": []}]), route
+        assert ({"401", "403", "429"} <= set(operation["responses"])) is not open_to_all, route
 
 
 def test_every_example_of_a_request_is_taken_by_its_model(document: Json) -> None:

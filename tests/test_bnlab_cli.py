@@ -23,6 +23,7 @@ from test_bnlab_fakes import (
     PRESETS,
     SWEEP_ID,
     WARNING,
+    WORKERS,
     Server,
     arm,
     bnlab,
@@ -61,7 +62,7 @@ def test_submit_has_an_option_for_every_field_of_a_spec(server: Server) -> None:
     server.answer("/experiments", experiment("queued", 0), status=202)
     options = """--network dense --activation tanh --learning-rate 0.5 --weight-scale 5 --hidden-layers 10,20
         --batch-size 30 --training-batches 100 --batches-per-sample 10 --replicates 3 --seed 1 --dataset mnist-5k
-        --preset bad --momentum 0.9 --epsilon 0.01 --placement after_activation --implementation equations
+        --device gpu --preset bad --momentum 0.9 --epsilon 0.01 --placement after_activation --implementation equations
         --no-update-population-statistics"""
     assert bnlab(server, "submit", *options.split()).code == 0
     assert json.loads(server.requests[0][2]) == {
@@ -76,6 +77,7 @@ def test_submit_has_an_option_for_every_field_of_a_spec(server: Server) -> None:
         "replicates": 3,
         "seed": 1,
         "dataset": "mnist-5k",
+        "device": "gpu",
         "preset": "bad",
         "batch_norm": {
             "momentum": 0.9,
@@ -399,6 +401,40 @@ def test_predict_keeps_warnings_apart_from_the_answer(server: Server, tmp_path: 
 
 def test_a_picture_that_is_not_there_is_a_wrong_command_line(server: Server, tmp_path: Path) -> None:
     assert bnlab(server, "predict", tmp_path / "none.png").code == 2
+
+
+# workers, and waiting for one
+
+
+def test_workers_say_what_they_train_on_and_when_they_were_heard_of_in_80_columns(server: Server) -> None:
+    server.answer("/workers", WORKERS)
+    out = bnlab(server, "workers").out
+    assert max(map(len, out.splitlines())) <= 80
+    _, gpu, cpu = (line.split() for line in out.splitlines())
+    assert gpu == ["gpu-host", "auto,", "gpu", "NVIDIA", "H200", "1", "2", "2026-11-23", "02:35:00"]
+    assert cpu[-3:] == ["2026-11-23", "02:35:00,", "silent"]
+    assert json.loads(bnlab(server, "workers", "--json").out) == WORKERS
+
+
+def test_that_there_are_no_workers_is_said_in_words(server: Server) -> None:
+    server.answer("/workers", {"workers": []})
+    assert bnlab(server, "workers").out == "No worker has been heard of in the last day.\n"
+
+
+def test_show_says_what_a_queued_experiment_waits_for(server: Server) -> None:
+    server.answer(f"/experiments/{ID}", experiment("queued", 0))
+    assert "\nWaits for a free worker.\n" in bnlab(server, "show", ID).out
+
+
+def test_wait_says_once_that_nobody_is_there_to_take_the_experiment(server: Server) -> None:
+    nobody = "a worker with a GPU: none has been heard of for 30 s"
+    vain = experiment("queued", 0, waits_for=nobody)
+    server.answer("/experiments", vain, status=202)
+    free = experiment("queued", 0)
+    server.answer(f"/experiments/{ID}", vain, {**vain, "warnings": [WARNING]}, free, experiment())
+    result = bnlab(server, "submit", "--wait")
+    assert result.code == 0
+    assert result.err.count("Waits for") == result.err.count(f"Waits for {nobody}.") == 1
 
 
 # presets, network

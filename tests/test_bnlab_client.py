@@ -107,6 +107,7 @@ def test_submit_sends_only_the_fields_that_were_given() -> None:
         (lambda c: c.network("e1", "with_batch_norm"), "GET", "/experiments/e1/networks/with_batch_norm"),
         (lambda c: c.network("e1", "a/b", 2), "GET", "/experiments/e1/networks/a%2Fb?replicate=2"),
         (lambda c: c.presets(), "GET", "/presets"),
+        (lambda c: c.workers(), "GET", "/workers"),
         (lambda c: c.sweep("s1"), "GET", "/sweeps/s1?format=json"),
         (lambda c: c.sweeps(), "GET", "/sweeps?limit=20"),
         (lambda c: c.sweeps(5, "x"), "GET", "/sweeps?limit=5&cursor=x"),

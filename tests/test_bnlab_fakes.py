@@ -19,6 +19,7 @@ from api.networks import NetworkAnswer
 from api.predictions import Prediction
 from api.presets import Presets
 from api.sweep_answers import SweepAnswer
+from api.workers import WorkersAnswer
 from bnlab import cli
 
 ID = "0c5d4f6e-8a1b-4c3d-9e2f-123456789abc"
@@ -71,6 +72,7 @@ def arm(status: str = "succeeded", batches_done: int = 2000, accuracies: Sequenc
         "diverged_at": None,
         "diverged_replicates": [],
         "starting_weights_sha256": [SHA256 for _ in accuracies] if done else None,
+        "device": "Some Processor" if status != "queued" else None,
         "fingerprint": {"tensorflow": "2.21.0", "threads": 1} if status != "queued" else None,
         "generation": 0 if status == "queued" else 1,
     }
@@ -95,6 +97,7 @@ SPEC: dict[str, Any] = {
         "implementation": "equations",
         "update_population_statistics": True,
     },
+    "device": "auto",
     "preset": None,
 }
 
@@ -117,6 +120,7 @@ def experiment(
         "preset": None,
         "sweep_id": None,
         "dataset_sha256": SHA256,
+        "waits_for": "a free worker" if status == "queued" else None,
         "progress": {"batches_done": 2 * batches_done, "batches_total": 4000, "fraction": batches_done / 2000},
         "arms": arms,
         "comparison": {"final_validation_accuracy": apart, "test_accuracy": apart} if done else None,
@@ -301,6 +305,20 @@ NETWORK: dict[str, Any] = {
     ],
 }
 
+WORKER: dict[str, Any] = {
+    "name": "gpu-host:7:0c5d4f1e",
+    "host": "gpu-host",
+    "device": "gpu",
+    "device_names": ["NVIDIA H200", "NVIDIA H200"],
+    "processes": 2,
+    "training": 1,
+    "living": True,
+    "started_at": "2026-11-23T02:34:00.000000Z",
+    "seen_at": "2026-11-23T02:35:00.000000Z",
+}
+SILENT = {**WORKER, "host": "cpu-host", "device": "cpu", "device_names": ["Some Processor"], "living": False}
+WORKERS = {"workers": [WORKER, SILENT]}
+
 PREDICTION: dict[str, Any] = {
     "digit": 2,
     "probabilities": [0.0, 0.0, 0.875, 0.125, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
@@ -325,6 +343,7 @@ class Server(ThreadingHTTPServer):
         self.answers: dict[str, list[tuple[int, Any]]] = {}
         self.requests: list[tuple[str, str, bytes]] = []
         self.keys: list[str | None] = []  # the requests' idempotency keys
+        self.authorizations: list[str | None] = []
 
     def answer(self, path: str, *bodies: Any, status: int = 200) -> None:
         self.answers[path] = [(status, body) for body in bodies]
@@ -337,6 +356,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
         self.server.requests.append((self.command, self.path, body))
         self.server.keys.append(self.headers["Idempotency-Key"])
+        self.server.authorizations.append(self.headers["Authorization"])
         answers = self.server.answers[urlsplit(self.path).path]
         status, answer = answers.pop(0) if len(answers) > 1 else answers[0]
         if answer is None:
@@ -397,6 +417,7 @@ def bnlab(server: Server | str, *arguments: object) -> Result:
         (SweepAnswer, sweep()),
         (SweepAnswer, sweep([experiment("running", 1000)], [{"hidden_layers": [100, 100]}])),
         (NetworkAnswer, NETWORK),
+        (WorkersAnswer, WORKERS),
         (Prediction, PREDICTION),
         (Prediction, {**PREDICTION, "warnings": [WARNING]}),
     ],

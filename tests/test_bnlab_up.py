@@ -119,9 +119,7 @@ def test_the_commands_run_the_repository_with_this_python() -> None:
     commands = repository_commands("0.0.0.0", 8123, 2)
     assert commands.datasets == [sys.executable, "-m", "models.datasets"]
     assert commands.migrations == [sys.executable, "-m", "migrations"]
-    assert " ".join(commands.api[1:]).startswith(
-        "-m uvicorn api.app:from_environment --factory --host 0.0.0.0 --port 8123"
-    )
+    assert commands.api == [sys.executable, "-m", "api", "--host", "0.0.0.0", "--port", "8123"]
     first, second = (" ".join(worker[1:]) for worker in commands.workers)
     assert first.startswith("-m celery -A worker.app worker --pool prefork --concurrency 1 --hostname worker-1@%h")
     assert second == first.replace("worker-1", "worker-2")

@@ -61,7 +61,7 @@ BY_WORKER: dict[str, Callable[[Session, Claim], object]] = {
 
 #: What anybody can do.
 BY_OTHERS: dict[str, Callable[[Session], object]] = {
-    "claim": lambda session: arms.claim(session, "host:1:b/3", HERE, LEASE_S),
+    "claim": lambda session: arms.claim(session, "host:1:b/3", HERE, LEASE_S, "cpu"),
     "return_expired": lambda session: leases.return_expired(session, "r", 3),
     "return_lost": lambda session: leases.return_lost(session, "host:1:a/", lambda worker: False, "r", 3),
     "lives_on": lambda session: leases.return_lost(session, "host:1:a/", lambda worker: True, "r", 3),
@@ -231,11 +231,11 @@ def test_arms_are_claimed_in_the_order_in_which_they_wait_each_once(database: Da
         waiting = list(session.scalars(select(Arm.id).order_by(Arm.created_at, Arm.id)))
     for expected in waiting:
         with database.write() as session:
-            assert arms.any_waits(session)
+            assert arms.any_waits(session, "cpu")
             assert take(session).arm_id == expected
     with database.write() as session:
-        assert not arms.any_waits(session)
-        assert arms.claim(session, WORKER, HERE, LEASE_S) is None
+        assert not arms.any_waits(session, "cpu")
+        assert arms.claim(session, WORKER, HERE, LEASE_S, "cpu") is None
 
 
 def test_an_arm_that_is_given_back_stands_where_it_stood(database: Database) -> None:
@@ -256,7 +256,7 @@ def test_of_many_workers_each_arm_is_claimed_by_exactly_one(database: Database) 
         claimed = []
         for _ in range(len(waiting)):
             with database.write() as session:
-                held = arms.claim(session, f"host:{number}:x/1", HERE, LEASE_S)
+                held = arms.claim(session, f"host:{number}:x/1", HERE, LEASE_S, "cpu")
             claimed += [held.arm_id] if held else []
         return claimed
 
@@ -283,10 +283,10 @@ def test_an_arm_that_is_to_wait_is_not_claimed_until_then(database: Database) ->
         first, second = accept_one(session), accept_one(session)
         let_wait(session, [first], 50)
         assert take(session).arm_id == second
-        assert not arms.any_waits(session)
-        assert arms.claim(session, WORKER, HERE, LEASE_S) is None
+        assert not arms.any_waits(session, "cpu")
+        assert arms.claim(session, WORKER, HERE, LEASE_S, "cpu") is None
         let_wait(session, [first], -0.001)
-        assert arms.any_waits(session)
+        assert arms.any_waits(session, "cpu")
         assert take(session).arm_id == first
         assert row(session, first).not_before is None
 
@@ -295,7 +295,7 @@ def test_an_arm_that_a_wrong_clock_told_to_wait_for_long_is_claimed(database: Da
     with database.write() as session:
         arm_id = accept_one(session)
         let_wait(session, [arm_id], 3600)  # longer than any arm is told to wait
-        assert arms.any_waits(session)
+        assert arms.any_waits(session, "cpu")
         assert take(session).arm_id == arm_id
 
 
@@ -303,7 +303,7 @@ def test_an_arm_that_was_asked_to_stop_while_it_ran_is_never_claimed_again(datab
     with database.write() as session:
         held = put_in_state(session, "asked")
         arms.give_back(session, held)
-        assert arms.claim(session, WORKER, HERE, LEASE_S) is None
+        assert arms.claim(session, WORKER, HERE, LEASE_S, "cpu") is None
 
 
 def test_the_time_it_started_is_that_of_the_first_claim(database: Database) -> None:

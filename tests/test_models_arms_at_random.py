@@ -77,7 +77,7 @@ class Lives(RuleBasedStateMachine):
 
     def claim(self, process: Process) -> None:
         with self.database.write() as session:
-            held = arms.claim(session, process.name, process.fingerprint, LEASE_S)
+            held = arms.claim(session, process.name, process.fingerprint, LEASE_S, "cpu")
         if held is None:
             return
         with self.database.read() as session:

@@ -93,7 +93,7 @@ def test_an_arm_that_runs_without_a_lease_returns(database: Database) -> None:
 def test_a_lease_lasts_as_long_as_it_was_given_and_no_longer(database: Database) -> None:
     with database.write() as session:
         accept_one(session)
-        held = arms.claim(session, "w", {}, 0.0)
+        held = arms.claim(session, "w", {}, 0.0, "cpu")
         assert held is not None
         assert expired(session) == 1
         let_wait(session, [held.arm_id], -1)
@@ -243,7 +243,7 @@ def test_each_crash_makes_an_arm_wait_twice_as_long_up_to_a_minute(database: Dat
             expected = min(2 ** (crashes - 1), MAX_WAIT_S)
             assert expected - 1 < waits_s(session, held) <= expected
             assert row(session, held.arm_id).crash_count == crashes
-            assert arms.claim(session, "w", {}, LEASE_S) is None
+            assert arms.claim(session, "w", {}, LEASE_S, "cpu") is None
             let_wait(session, [held.arm_id], -1)
 
 

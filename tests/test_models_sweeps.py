@@ -81,7 +81,7 @@ def test_the_arms_wait_in_the_order_of_the_sweep(database: Database) -> None:
     after = submitted(database)
     claimed_of = []
     with database.write() as session:
-        while held := arms.claim(session, "test", {}, lease_s=60):
+        while held := arms.claim(session, "test", {}, lease_s=60, lane="cpu"):
             claimed_of.append(held.experiment_id)
     assert claimed_of == [id for id in (before, *ids, after) for _ in ArmName]
     assert sweep_id

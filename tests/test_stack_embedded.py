@@ -41,6 +41,7 @@ READY = re.compile(
 )
 TOLD = {
     "BNLAB_DATASET": "mnist-5k",
+    "BNLAB_DEVICE": "cpu",  # on a machine with a GPU too
     "BNLAB_LEASE_S": "3",
     "BNLAB_BELL_INTERVAL_S": "0.5",
     "BNLAB_WRITE_INTERVAL_S": "0.1",
@@ -172,13 +173,33 @@ def test_cancelling_a_long_experiment_ends_it_in_seconds_and_keeps_its_points(up
         assert all(len(arm["steps"]) >= 2 for arm in client.curve(id)["arms"].values())
 
 
+def test_both_workers_are_heard_of_and_say_what_they_train_on(up: Up, short: dict[str, Any]) -> None:
+    trained_on = {arm["device"] for arm in short["arms"].values()}
+    with up.client as client:
+        up.running.wait_until(lambda: all(worker["device_names"] for worker in client.workers()["workers"]))
+        workers = client.workers()["workers"]
+    assert [(worker["device"], worker["processes"], worker["living"]) for worker in workers] == [("cpu", 1, True)] * 2
+    assert {name for worker in workers for name in worker["device_names"]} == trained_on
+
+
+def test_an_experiment_for_a_gpu_waits_says_for_what_and_can_be_cancelled(up: Up) -> None:
+    with up.client as client:
+        id = submitted(client, {**SHORT, "device": "gpu"})
+        assert finished(client, submitted(client, SHORT))["status"] == "succeeded"  # others pass it by
+        waiting = client.experiment(id)
+        assert waiting["status"] == "queued"
+        assert waiting["waits_for"] == "a worker with a GPU: none has been heard of for 30 s"
+        cancelled = client.cancel(id)
+    assert (cancelled["status"], cancelled["waits_for"]) == ("cancelled", None)
+
+
 def test_a_file_that_is_no_message_does_not_kill_a_worker(up: Up) -> None:
     queue = up.state_dir / "broker" / "queue"
     for number, content in enumerate((b"no JSON", b"{}", b"null", b"\x80\x04\x95")):
-        (queue / f"{number}_garbage.arms.msg").write_bytes(content)
+        (queue / f"{number}_garbage.cpu.msg").write_bytes(content)
     with up.client as client:
         assert finished(client, submitted(client, SHORT), timeout_s=30)["status"] == "succeeded"
-    assert not list(queue.glob("*_garbage.arms.msg"))
+    assert not list(queue.glob("*_garbage.cpu.msg"))
     assert up.running.exit_code() is None
 
 
@@ -198,6 +219,12 @@ def test_ctrl_c_ends_the_api_and_the_workers_and_leaves_no_process(interrupted: 
     assert interrupted["seconds"] < 15
     assert interrupted["code"] == 0
     assert interrupted["said"].endswith("Stopping; running arms go back to the queue.\nbnlab has stopped.\n")
+
+
+def test_workers_that_stopped_are_forgotten_at_once(up: Up, interrupted: dict[str, Any]) -> None:
+    with up.client as client:
+        workers = {worker["name"].split(":")[1] for worker in client.workers()["workers"]}
+    assert not workers & {str(pid) for pid in interrupted["processes"]}
 
 
 def test_after_a_restart_the_experiments_are_there_and_their_networks_predict(
@@ -250,7 +277,7 @@ def test_a_killed_worker_is_started_again_and_its_arm_finished(up: Up, undisturb
 
 
 def test_a_killed_api_is_started_again_at_the_same_address(up: Up) -> None:
-    os.kill(next(pid for pid in children(up.running.pid) if "uvicorn" in command_of(pid)), signal.SIGKILL)
+    os.kill(next(pid for pid in children(up.running.pid) if "-m api" in command_of(pid)), signal.SIGKILL)
     with up.client as client:
         up.running.wait_until(lambda: "api runs again." in up.running.said())
         up.running.wait_until(lambda: answers(client))

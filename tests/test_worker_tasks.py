@@ -58,7 +58,7 @@ def hold(database: Database) -> Claim:
     """Claim the arm that has waited longest, as a worker process of this machine does."""
     process.prepare()
     with database.write() as session:
-        held = arms.claim(session, process.name(), process.fingerprint(), 60.0)
+        held = arms.claim(session, process.name(), process.fingerprint(), 60.0, "cpu")
     assert held is not None
     return held
 

@@ -31,13 +31,12 @@ def examine(network: DenseNetwork, dataset: Dataset, validation_correct: int) ->
 def _test(network: DenseNetwork, images: Array, dataset: Dataset, statistics: Statistics) -> TestResult:
     labels = dataset.test_labels
     together = network.logits(images, statistics).argmax(axis=-1)
-    singly = [
-        int(network.logits(images[i : i + 1], statistics).argmax()) for i in range(min(SINGLE_PREDICTIONS, len(images)))
-    ]
+    batches_of_one = images[:SINGLE_PREDICTIONS, None]  # [200, 1, 784]: one call, a third of an arm's time less
+    singly = network.logits(batches_of_one, statistics).argmax(axis=-1)[:, 0]
     return TestResult(
         correct=int((together == labels).sum()),
         total=len(labels),
         single_predictions=SinglePredictions(
-            correct=int((np.array(singly) == labels[: len(singly)]).sum()), answers=tuple(singly)
+            correct=int((singly == labels[: len(singly)]).sum()), answers=tuple(singly.tolist())
         ),
     )

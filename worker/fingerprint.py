@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from models.arms import Fingerprint
+from worker.devices import CPU
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,7 +37,7 @@ def fingerprint(threads: int) -> Fingerprint:
         "keras": version("keras"),
         "numpy": version("numpy"),
         "threads": threads,
-        "device": ", ".join(devices) or "CPU",
+        "device": ", ".join(devices) or CPU,
         "processor": model,
         "processor_features": _digest(features.encode()),
         "options": {name: os.environ[name] for name in VARIABLES if name in os.environ},

@@ -1,5 +1,6 @@
 """Keeps an arm ours while its training advances, and learns soon of a cancel or of its loss."""
 
+import contextvars
 import logging
 import threading
 import time
@@ -34,7 +35,8 @@ class Lease:
         self._lease_s, self._hang_limit_s, self._hung = lease_s, hang_limit_s, hung
         self._renewed_at = self._advanced_at = time.monotonic()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True, name="lease")
+        here = contextvars.copy_context()  # what this thread logs is about the same arm
+        self._thread = threading.Thread(target=here.run, args=(self._run,), daemon=True, name="lease")
 
     def __enter__(self) -> Self:
         self._thread.start()

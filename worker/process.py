@@ -13,13 +13,18 @@ from multiprocessing.synchronize import Event
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from billiard import current_process
+
 from models import datasets
-from models.arms import Fingerprint
+from models.arms import Fingerprint, device_name
 from models.database import Database
 from models.datasets import Dataset
 from models.errors import DatasetUnavailable
-from models.settings import Settings
+from models.settings import Settings, read_settings
 from models.spec import DatasetName
+from models.tracing import Tracer
+from worker.devices import VARIABLE, Devices, disagreement, of_this_worker
+from worker.slots import Slots
 
 if TYPE_CHECKING:
     from worker.resident import ResidentData
@@ -32,7 +37,7 @@ _ONE_AT_A_TIME = threading.Lock()
 @cache
 def settings() -> Settings:
     """Return the settings of this process."""
-    return Settings()
+    return read_settings()
 
 
 @cache
@@ -66,6 +71,24 @@ def name() -> str:
     return f"{worker()}/{os.getpid()}"
 
 
+@cache
+def devices() -> Devices:
+    """Return what this worker trains on; the parent decides, before it forks."""
+    return of_this_worker(settings().device)
+
+
+@cache
+def slots() -> Slots:
+    """Return what the processes of this worker tell their parent; made before the fork."""
+    return Slots()
+
+
+def index() -> int:
+    """Return this process's number among those of its worker, from 0; a new one in the place of another has its."""
+    number: int = getattr(current_process(), "index", 0)
+    return number
+
+
 def child_lives(name: str) -> bool:
     """Return whether a process of this worker, named as `name` names it, lives; only its parent may ask."""
     try:
@@ -88,6 +111,16 @@ def database() -> Database:
 @cache
 def _database(_pid: int) -> Database:
     return Database(settings().database_url)
+
+
+def tracer() -> Tracer:
+    """Return the tracer of this process: it has a thread, which does not cross a fork."""
+    return _tracer(os.getpid())
+
+
+@cache
+def _tracer(_pid: int) -> Tracer:
+    return Tracer("bnlab-worker")
 
 
 def preload() -> None:
@@ -125,15 +158,28 @@ def _resident_data(name: DatasetName) -> "ResidentData":
     return ResidentData(dataset(name))
 
 
-def prepare() -> None:
-    """Import TensorFlow and tell it its threads; the first call takes seconds."""
+def prepare() -> bool:
+    """Import TensorFlow and tell it its threads and its GPU, and return whether that is what this process trains on.
+
+    The first call takes seconds.
+    """
     from worker.tensorflow_setup import prepare_tensorflow
 
+    shown = devices().of_process(index())
+    if shown is not None:
+        os.environ[VARIABLE] = shown
     prepare_tensorflow(settings().threads)
+    found = fingerprint()
+    wrong = disagreement(devices().lane, found["device"])
+    if wrong is not None:
+        slots().takes_nothing(index(), wrong)
+        return False
+    slots().trains_on(index(), device_name(found) or "")
+    return True
 
 
 def fingerprint() -> Fingerprint:
-    """Return what trains here; `prepare` comes first."""
+    """Return what trains here; TensorFlow must have been prepared."""
     from worker.fingerprint import fingerprint
 
     return fingerprint(settings().threads)
@@ -143,8 +189,11 @@ def warm_up() -> None:
     """Do what the first arm would otherwise wait for: import TensorFlow, load the default data set."""
     begin = time.monotonic()
     try:
-        prepare()
-        log.info("TensorFlow is ready after %.1f s.", time.monotonic() - begin, extra={"action": "warm_up"})
+        if not prepare():
+            log.error("This process takes no arms; its worker will say why.", extra={"action": "warm_up"})
+            return
+        seconds, trains_on = time.monotonic() - begin, device_name(fingerprint())
+        log.info("TensorFlow is ready after %.1f s; it trains on %s.", seconds, trains_on, extra={"action": "warm_up"})
         resident_data(settings().dataset)
     except Exception:  # the arm that needs it will fail with a reason
         log.exception("This worker could not warm up.", extra={"action": "warm_up"})

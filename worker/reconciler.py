@@ -10,19 +10,19 @@ from celery.worker import state
 
 from models import arms, leases
 from models.broker import TRAIN_WAITING_ARMS, prepare_folders
-from worker import process
+from worker import metrics, process
+from worker.metrics import Count
 
 log = logging.getLogger(__name__)
 
 
-def run(celery: Celery) -> None:
-    """Look every `bell_interval_s`, until the worker stops."""
+def run(celery: Celery, processes: int) -> None:
+    """Look every `bell_interval_s`, until the worker stops; it has so many processes."""
     while not process.stopping().wait(process.settings().bell_interval_s):
         try:
             prepare_folders(process.settings())  # sweeps
             return_arms()
-            if not state.reserved_requests:  # this worker neither trains nor is about to
-                ring(celery)
+            ring(celery, idle(processes))
         except Exception:  # the database or the broker is away: look again later
             log.exception("Could not look after the arms.", extra={"action": "reconcile"})
 
@@ -36,14 +36,23 @@ def return_arms() -> None:
     with process.database().write() as session:
         lost = leases.return_lost(session, f"{worker}/", process.child_lives, worker, settings.max_crashes)
         expired = leases.return_expired(session, worker, settings.max_crashes)
+    metrics.counters().add(Count.PROCESSES_LOST, lost)
+    metrics.counters().add(Count.LEASE_EXPIRIES, expired)
     for count, why in ((lost, "their process was killed"), (expired, "their lease is over")):
         if count:
             log.warning("%d arms are taken back: %s.", count, why, extra={"action": "return_arms"})
 
 
-def ring(celery: Celery) -> None:
-    """Ring if an arm waits: its bell was lost, or it came back to the queue."""
+def idle(processes: int) -> int:
+    """Return how many of so many processes neither train nor are about to, and would take an arm."""
+    return process.slots().crew(processes).able - len(state.reserved_requests)
+
+
+def ring(celery: Celery, times: int) -> None:
+    """Ring so many times if an arm waits: its bell was lost, or it came back to the queue."""
+    if times <= 0:
+        return
     with process.database().read() as session:
-        waits = arms.any_waits(session)
-    if waits:
+        waits = arms.any_waits(session, process.devices().lane)
+    for _ in range(times if waits else 0):
         celery.send_task(TRAIN_WAITING_ARMS)

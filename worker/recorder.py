@@ -16,6 +16,7 @@ from models.arms import Claim, Sample
 from models.checkpoints import Checkpoint
 from models.database import DATABASE_AWAY, Database
 from models.settings import Settings
+from models.spec import Status
 from models.tables import Network
 from worker.lease import Lease
 
@@ -28,6 +29,9 @@ Result = TypeVar("Result")
 
 #: While the database is away, it is asked so often.
 RETRY_S = 0.5
+
+#: An arm that is trained sooner is written once, at its end.
+FIRST_WRITE_S = 0.1
 
 #: Checkpoints take at most about one part in so many of the time: of large networks there are fewer.
 CHECKPOINT_SHARE = 50
@@ -42,8 +46,10 @@ class Recorder:
         self._database, self._held, self._lease, self._settings = database, held, lease, settings
         self._stops = stops
         self._unwritten: list[Sample] = []
-        self._next_write = time.monotonic()
-        self._next_checkpoint = self._next_write + settings.checkpoint_interval_s
+        self._batches_written = 0
+        begin = time.monotonic()
+        self._first_write = self._next_write = begin + min(FIRST_WRITE_S, settings.write_interval_s)
+        self._next_checkpoint = begin + settings.checkpoint_interval_s
 
     def cancelled_at(self, progress: "Progress") -> bool:
         """Take note of a chunk, write if it is time; return True once the arm has ended as cancelled.
@@ -52,7 +58,7 @@ class Recorder:
         """
         self._take(progress)
         begin, last = time.monotonic(), progress.trained is not None
-        if begin < self._next_write and not last:
+        if begin < (self._first_write if last else self._next_write):
             return False
         checkpoint = progress.checkpoint() if begin >= self._next_checkpoint and not last else None
         cancelled = self._insist(lambda: self._write(progress, checkpoint), must=last)
@@ -63,16 +69,21 @@ class Recorder:
             self._next_checkpoint = end + pause
         return bool(cancelled)
 
-    def give_back(self, progress: "Progress") -> None:
+    def give_back(self, progress: "Progress") -> Status:
         """Write all that is known, this chunk too, and put the arm back. Raises what the database raises."""
         self._take(progress)
         with self._database.write() as session:
             self._record(session, progress, progress.checkpoint())
-            arms.give_back(session, self._held)
+            return arms.give_back(session, self._held)
 
-    def succeed(self, networks: Sequence[Network]) -> None:
-        """End the arm with its networks. Raises FenceLost; what the database raises only if the worker stops."""
-        self._insist(lambda: self._succeed(networks), must=True)
+    def succeed(self, progress: "Progress", networks: Sequence[Network]) -> Status:
+        """End the arm with its networks, and with what is not yet written.
+
+        Raises FenceLost and PointsDiffer; what the database raises only if the worker stops.
+        """
+        status = self._insist(lambda: self._succeed(progress, networks), must=True)
+        assert status is not None  # where it must be now, it was written
+        return status
 
     def _take(self, progress: "Progress") -> None:
         if progress.sample is not None:
@@ -103,7 +114,7 @@ class Recorder:
             cancelled = self._record(session, progress, checkpoint)
             if cancelled:
                 arms.mark_cancelled(session, self._held)
-        self._unwritten = []
+        self._unwritten, self._batches_written = [], progress.batches_done
         return cancelled
 
     def _record(self, session: Session, progress: "Progress", checkpoint: Checkpoint | None) -> bool:
@@ -111,6 +122,8 @@ class Recorder:
         lease_s = self._settings.lease_s
         return arms.record(session, self._held, lease_s, done, speed, self._unwritten, checkpoint)
 
-    def _succeed(self, networks: Sequence[Network]) -> None:
+    def _succeed(self, progress: "Progress", networks: Sequence[Network]) -> Status:
         with self._database.write() as session:
-            arms.succeed(session, self._held, networks)
+            if self._batches_written < progress.batches_done:
+                self._record(session, progress, None)
+            return arms.succeed(session, self._held, networks)

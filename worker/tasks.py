@@ -6,17 +6,20 @@ No mathematics here.
 import logging
 from typing import TYPE_CHECKING
 
-from models import arms, checkpoints, networks
+from models import arms, checkpoints, logs, networks
 from models.arms import Claim
 from models.broker import TRAIN_WAITING_ARMS
+from models.checkpoints import Checkpoint
 from models.database import DATABASE_AWAY, Database
 from models.dense import DenseNetwork
 from models.errors import BnlabError, FenceLost, PointsDiffer
+from models.spec import Status
 from models.tables import Network
-from worker import process
+from worker import metrics, process
 from worker.app import app
 from worker.examination import examine
 from worker.lease import Lease
+from worker.metrics import ENDED
 from worker.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -31,12 +34,13 @@ UNEXPECTED = "Training stopped on an unexpected error of the service; the worker
 @app.task(name=TRAIN_WAITING_ARMS)
 def train_waiting_arms(*_: object, **__: object) -> None:
     """Train arms, one after the other, as long as some wait; what a message says is of no account."""
-    process.prepare()  # before the claim: what is claimed is trained at once, and its set-up is known
-    database = process.database()
+    if not process.prepare():  # before the claim: what is claimed is trained at once, and its set-up is known
+        return
+    database, lane = process.database(), process.devices().lane
     while not process.stops():
         try:
             with database.write() as session:
-                held = arms.claim(session, process.name(), process.fingerprint(), process.settings().lease_s)
+                held = arms.claim(session, process.name(), process.fingerprint(), process.settings().lease_s, lane)
         except DATABASE_AWAY:
             log.warning("The database is away; nothing is claimed.", extra={"action": "claim"})
             return
@@ -46,29 +50,47 @@ def train_waiting_arms(*_: object, **__: object) -> None:
 
 
 def train_and_end(database: Database, held: Claim) -> None:
-    """Train a held arm and mark how it ended; nothing is raised, whatever happens."""
+    """Train a held arm and mark how it ended; nothing is raised, whatever happens. It is told of as a span."""
+    experiment_id, arm, tracer = str(held.experiment_id), held.name.value, process.tracer()
+    parent = {"traceparent": held.traceparent} if held.traceparent else {}
+    device = arms.device_name(process.fingerprint()) or "unknown"
+    about = {"bnlab.experiment_id": experiment_id, "bnlab.arm": arm, "bnlab.device": device}
+    with logs.bound(request_id=held.request_id, experiment_id=experiment_id, arm=arm, worker=held.worker):
+        with tracer.span("train arm", "consumer", parent, about):
+            left = _train_or_let_go(database, held)
+            outcome = {"bnlab.outcome": left.value if left else "lost"}
+            tracer.note(outcome, error=left is Status.FAILED)
+        if left in ENDED:
+            metrics.counters().add(ENDED[left])
+        tracer.flush()
+
+
+def _train_or_let_go(database: Database, held: Claim) -> Status | None:
+    """Return the status in which the arm is left; None: it is no longer held here, or nobody can say."""
     settings = process.settings()
     lease = Lease(database, held, settings.lease_s, settings.hang_limit_s, process.end_at_once)
     try:
         with lease:
-            _train_or_fail(database, held, lease)
+            return _train_or_fail(database, held, lease)
     except FenceLost:  # whether by a cancel, the lease knows now that its thread has ended
         how, action = ("is cancelled", "cancel") if lease.cancelled else ("is no longer held here", "fence_lost")
         log.warning("Arm %s %s.", held.arm_id, how, extra={"action": action})
+        return Status.CANCELLED if lease.cancelled else None
     except DATABASE_AWAY:  # its lease ends, and it is tried again
         log.exception("Arm %s is left to another worker.", held.arm_id, extra={"action": "leave_arm"})
+        return None
 
 
-def _train_or_fail(database: Database, held: Claim, lease: Lease) -> None:
+def _train_or_fail(database: Database, held: Claim, lease: Lease) -> Status:
     try:
-        train_held(database, held, lease)
+        return train_held(database, held, lease)
     except (FenceLost, *DATABASE_AWAY):
         raise
     except Exception as error:
         log.exception("Arm %s failed.", held.arm_id, extra={"action": "fail_arm"})
         code, message = reason(error)
         with database.write() as session:
-            arms.fail(session, held, code, message)
+            return arms.fail(session, held, code, message)
 
 
 def reason(error: Exception) -> tuple[str, str]:
@@ -80,37 +102,47 @@ def reason(error: Exception) -> tuple[str, str]:
     return "unexpected_error", UNEXPECTED
 
 
-def train_held(database: Database, held: Claim, lease: Lease) -> None:
-    """Train a held arm to its end, to a cancel, or to the word that this worker stops."""
+def train_held(database: Database, held: Claim, lease: Lease) -> Status:
+    """Train a held arm to its end, to a cancel, or to the word that this worker stops; return how it is left."""
     try:
-        _train(database, held, lease)
+        return _train(database, held, lease)
     except PointsDiffer:  # the same set-up gave other bits: no curve is made of two trainings
         log.exception("Arm %s begins anew.", held.arm_id, extra={"action": "begin_anew"})
         with database.write() as session:
             arms.begin_anew(session, held)
-        _train(database, held, lease)
+        return _train(database, held, lease)
 
 
-def _train(database: Database, held: Claim, lease: Lease) -> None:
+def _train(database: Database, held: Claim, lease: Lease) -> Status:
     from worker.training import train  # TensorFlow: after the fork, never at import
 
-    with database.read() as session:
-        resumed = checkpoints.newest(session, held.arm_id, held.spec, held.name)
+    resumed = _newest_checkpoint(database, held) if held.batches_done else None
     done = resumed.batches_done if resumed else 0
     log.info("Arm %s (%s) starts after %d batches.", held.arm_id, held.name.value, done, extra={"action": "start_arm"})
     recorder = Recorder(database, held, lease, process.settings(), process.stops)
+    counted, tracer = metrics.Training(metrics.counters(), held.name, done), process.tracer()
     for progress in train(held.spec, held.name, process.resident_data(held.spec.dataset), resumed):
         lease.advanced()
+        counted.advanced(progress.batches_done)
+        tracer.note({"bnlab.batches_done": progress.batches_done})
         if process.stops() and progress.trained is None:
-            recorder.give_back(progress)
+            status = recorder.give_back(progress)
             log.info("Arm %s goes back to the queue.", held.arm_id, extra={"action": "give_back_arm"})
-            return
+            return status
         if recorder.cancelled_at(progress):
             log.info("Arm %s is cancelled.", held.arm_id, extra={"action": "cancel_arm"})
-            return
+            return Status.CANCELLED
         if progress.trained is not None:
-            recorder.succeed(_examined(held, progress.trained, lease))
+            status = recorder.succeed(progress, _examined(held, progress.trained, lease))
+            counted.advanced(progress.batches_done)
             log.info("Arm %s ends.", held.arm_id, extra={"action": "finish_arm"})
+            return status
+    raise AssertionError("a training ends with its last batch")
+
+
+def _newest_checkpoint(database: Database, held: Claim) -> Checkpoint | None:
+    with database.read() as session:
+        return checkpoints.newest(session, held.arm_id, held.spec, held.name)
 
 
 def _examined(held: Claim, trained: "Trained", lease: Lease) -> list[Network]:

@@ -29,3 +29,4 @@ def _prepare(threads: int) -> None:
         tf.config.experimental.set_memory_growth(gpu, True)  # several processes may share one
     if gpus:  # on a CPU the same threads give the same bits; that this does it on a GPU, only a GPU can show
         tf.config.experimental.enable_op_determinism()
+        tf.config.experimental.enable_tensor_float_32_execution(False)  # its products have 10 bits, not 23

@@ -100,7 +100,8 @@ def train(
             to_evaluation = _batches_to_evaluation(spec, done)
             count = min(chunk_batches, to_evaluation, *(program.most_batches for program in programs))
             call = partial(_advance, spec, data, done, count, count == to_evaluation)
-            advanced = list(pool.map(call, programs, states))
+            together = pool.map if len(states) > 1 else map  # one needs no thread beside this one
+            advanced = list(together(call, programs, states))
             states = [state for state, _ in advanced]
             correct = tuple(right for _, counts in advanced for right in counts)
             done, now = done + count, time.perf_counter()

@@ -96,13 +96,12 @@ def _end_what_was_asked_to() -> None:
 
 def _tell_what_is_known() -> None:
     """Give each arm the beginning and, if it has ended, the end of its history."""
-    columns = "arm_id, at, from_status, to_status, reason, fence, batches_done, actor"
     op.execute(
-        f"INSERT INTO arm_events ({columns}) "
+        "INSERT INTO arm_events (arm_id, at, from_status, to_status, reason, fence, batches_done, actor) "
         "SELECT id, created_at, NULL, 'queued', 'submitted', 0, 0, 'migration' FROM arms ORDER BY created_at"
     )
     op.execute(
-        f"INSERT INTO arm_events ({columns}) "
+        "INSERT INTO arm_events (arm_id, at, from_status, to_status, reason, fence, batches_done, actor) "
         "SELECT id, finished_at, CASE fence WHEN 0 THEN 'queued' ELSE 'running' END, status, status, fence, "
         "batches_done, 'migration' FROM arms WHERE finished_at IS NOT NULL ORDER BY finished_at"
     )

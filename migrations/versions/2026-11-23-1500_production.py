@@ -1,4 +1,4 @@
-"""API keys and what is whose; workers as they were last heard of; where an arm may train; requests that can be traced."""
+"""API keys and what is whose; workers as they were last heard of; where an arm may train; traces of requests."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -64,10 +64,12 @@ def _change_arms() -> None:
         arms.add_column(sa.Column("owner_id", sa.Uuid(), nullable=True))
         arms.add_column(sa.Column("device", _device(), nullable=False, server_default="auto"))
         arms.create_foreign_key("fk_arms_owner_id", "api_keys", ["owner_id"], ["id"])
-        arms.drop_index("ix_arms_status_created_at")
+        arms.drop_index("ix_arms_status_created_at")  # made anew, below, with one more column
     with op.batch_alter_table("arms") as arms:  # the rows that were there have their value; new ones bring it
         arms.alter_column("device", server_default=None)
     op.create_index("ix_arms_status_device_created_at", "arms", ["status", "device", "created_at"])
+    op.create_index("ix_arms_status_created_at", "arms", ["status", "created_at", "experiment_id"])
+    op.create_index("ix_arms_owner_id_status_created_at", "arms", ["owner_id", "status", "created_at", "experiment_id"])
     op.create_index("ix_arms_owner_id_finished_at", "arms", ["owner_id", "finished_at"])
     if on_sqlite:
         _refuse_what_is_final()
@@ -99,6 +101,8 @@ def downgrade() -> None:
         keys.drop_column("owner")
         keys.create_primary_key("pk_idempotency_keys", ["key"])
     op.drop_index("ix_arms_owner_id_finished_at", "arms")
+    op.drop_index("ix_arms_owner_id_status_created_at", "arms")
+    op.drop_index("ix_arms_status_created_at", "arms")
     op.drop_index("ix_arms_status_device_created_at", "arms")
     with op.batch_alter_table("arms") as arms:
         arms.drop_constraint("fk_arms_owner_id", type_="foreignkey")

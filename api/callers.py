@@ -1,0 +1,111 @@
+"""Who asks: the holder of an API key, or, while keys are off, this machine's user, who may do everything.
+
+A route asks for a `ReaderDep`, `WriterDep` or `AdminDep`, before anything that reads the request's body.
+"""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api.errors import responses
+from api.known_keys import KnownKeys
+from api.rates import HEADERS, Allowance, Rates
+from api.this_machine import refuse_strangers
+from models.admission import Quota
+from models.database import Database
+from models.errors import KeyNeeded, ScopeTooSmall, TooManyRequests
+from models.keys import Key
+from models.scopes import Scope
+from models.settings import Settings
+
+#: The OpenAPI entries of what a caller may be told.
+REFUSED = responses(401, 403, 429)
+
+_BEARER = HTTPBearer(
+    auto_error=False,
+    scheme_name="ApiKey",
+    description="`Authorization: Bearer bnlab_…`, a key that the service's operator has made. A service that listens "
+    "to its own machine alone needs none.",
+)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks; without a key, this machine's user."""
+
+    key: Key | None = None
+
+    @property
+    def id(self) -> UUID | None:
+        """Whose is what is made now; None: nobody's."""
+        return self.key.id if self.key else None
+
+    @property
+    def sees(self) -> UUID | None:
+        """Whose things are found; None: everybody's."""
+        return None if self.key is None or self.key.scope is Scope.ADMIN else self.key.id
+
+    def quota(self, settings: Settings) -> Quota | None:
+        """Return how many of its experiments may be active; None: as many as there is room for."""
+        if self.key is None:
+            return None
+        return Quota(self.key.id, self.key.max_active_experiments or settings.max_active_experiments)
+
+
+class Callers:
+    """Knows callers by their keys, and counts their requests."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings
+        self._known = KnownKeys(database)
+        self._rates = Rates()
+        self._wrong_keys = Rates()
+
+    async def who(self, request: Request, text: str | None) -> Caller:
+        """Return who asks. Raises KeyNeeded, RequestForbidden and TooManyRequests."""
+        if self._settings.keys != "required":
+            refuse_strangers(request)
+            return Caller()
+        key = await self._known.find(text) if text else None
+        if key is None:
+            address = request.client.host if request.client else None
+            self._wrong_keys.count_wrong_key(address, self._settings.wrong_keys_per_minute)
+            raise KeyNeeded
+        limit = key.requests_per_minute or self._settings.requests_per_minute
+        within, allowance = self._rates.count(str(key.id), limit)
+        setattr(request.state, HEADERS, allowance.headers())
+        if not within:
+            raise _too_many(allowance)
+        return Caller(key)
+
+
+def _too_many(allowance: Allowance) -> TooManyRequests:
+    message = f"This API key may send {allowance.limit} requests in a minute; wait {allowance.reset_s} s."
+    return TooManyRequests(message, limit=allowance.limit, retry_after_s=allowance.reset_s)
+
+
+async def caller(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
+) -> Caller:
+    """Return who asks, once for each request: whatever is wrong with a key, it gets the same answer."""
+    callers: Callers = request.app.state.callers
+    return await callers.who(request, credentials.credentials if credentials else None)
+
+
+def _with(needed: Scope) -> Callable[[Caller], Coroutine[Any, Any, Caller]]:
+    async def check(found: Annotated[Caller, Depends(caller)]) -> Caller:
+        if found.key is not None and not found.key.scope.includes(needed):
+            message = f"This needs an API key of scope {needed}, and this one has scope {found.key.scope}."
+            raise ScopeTooSmall(message, needed=needed.value, scope=found.key.scope.value)
+        return found
+
+    return check
+
+
+ReaderDep = Annotated[Caller, Depends(_with(Scope.READ))]
+WriterDep = Annotated[Caller, Depends(_with(Scope.WRITE))]
+AdminDep = Annotated[Caller, Depends(_with(Scope.ADMIN))]

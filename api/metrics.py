@@ -1,0 +1,138 @@
+"""The figures of this process and of the whole service, as Prometheus reads them: at `/metrics`, and on their own port.
+
+What this process counts is its own; what is counted in the database is the same from every API process.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.exposition import start_http_server
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.callers import AdminDep
+from api.routes import method_of, route_of
+from api.service_figures import ServiceFigures
+from models.database import Database
+from models.settings import Settings
+from models.spec import ArmName, Statistics
+
+log = logging.getLogger(__name__)
+
+router = APIRouter()
+
+#: Every name that the exposition has; dashboards and rules are written on them. A histogram stands once, by its name.
+NAMES = (
+    "bnlab_http_requests_total",
+    "bnlab_http_request_seconds",
+    "bnlab_predictions_total",
+    "bnlab_database_up",
+    "bnlab_arms",
+    "bnlab_queued_arms",
+    "bnlab_queue_age_seconds",
+    "bnlab_workers",
+    "bnlab_training_batches_per_second",
+)
+
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """What one application counts, in a registry of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "bnlab_http_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry
+        )
+        self._seconds = Histogram(
+            "bnlab_http_request_seconds",
+            "Time from a request's head to the end of its answer.",
+            ("method", "route"),
+            registry=self.registry,
+            buckets=BUCKETS_S,
+        )
+        self._predictions = Counter(
+            "bnlab_predictions", "Digits recognised.", ("arm", "statistics"), registry=self.registry
+        )
+        for arm, statistics in (
+            (ArmName.WITHOUT_BATCH_NORM, "population"),
+            (ArmName.WITH_BATCH_NORM, "population"),
+            (ArmName.WITH_BATCH_NORM, "batch"),
+        ):
+            self._predictions.labels(arm.value, statistics)  # there from the start, as 0
+        self.registry.register(ServiceFigures(database))
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def predicted(self, arm: ArmName, statistics: Statistics, count: int) -> None:
+        """Count digits that were recognised."""
+        self._predictions.labels(arm.value, statistics).inc(count)
+
+    @contextmanager
+    def served(self, settings: Settings) -> Iterator[None]:
+        """Serve the text on the port of the settings too, without a key: that port is for an inside network."""
+        if not settings.metrics_port:
+            yield
+            return
+        try:
+            server, thread = start_http_server(settings.metrics_port, settings.metrics_host, self.registry)
+        except OSError as error:
+            log.warning(
+                "No metrics at %s:%d: %s.", settings.metrics_host, settings.metrics_port, error.strerror or error
+            )
+            yield
+            return
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+class CountedRequests:
+    """Middleware: counts each request by its route, never by its path."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status, begin = 500, time.perf_counter()
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        finally:
+            seconds = time.perf_counter() - begin
+            self._metrics.answered(method_of(scope), route_of(scope), status, seconds)
+
+
+async def _metrics(request: Request) -> Metrics:  # async so as not to change threads
+    metrics: Metrics = request.app.state.metrics
+    return metrics
+
+
+MetricsDep = Annotated[Metrics, Depends(_metrics)]
+
+
+@router.get("/metrics", include_in_schema=False)
+def read_metrics(_: AdminDep, metrics: MetricsDep) -> Response:
+    """Answer with every series, in Prometheus's text format; they tell of everybody's experiments."""
+    return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

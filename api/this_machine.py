@@ -1,0 +1,71 @@
+"""While API keys are off, only this machine's own user may ask: what looks like anybody else is refused.
+
+A page in that user's browser can send requests here too: by a name of its own that leads to this machine, or as a
+request to another site. Both are told by headers that no page can change.
+"""
+
+from ipaddress import IPv6Address, ip_address
+from urllib.parse import urlsplit
+
+from fastapi import Request
+
+from models.errors import RequestForbidden
+
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+OTHER_SITES = frozenset({"cross-site", "same-site"})  # same-site: another port, another name of the same domain
+
+
+def refuse_strangers(request: Request) -> None:
+    """Raise RequestForbidden if a request came over a network, by a strange name, or from another site's page."""
+    server = (request.scope.get("server") or ("", None))[0]
+    if _is_address(server):  # else it came through a socket file, or from a test
+        if not is_loopback(server):
+            raise RequestForbidden(
+                f"API keys are off, so only requests from this machine are taken, and this one came to {server}; "
+                "listen to 127.0.0.1 only, or set BNLAB_KEYS=required and give keys out."
+            )
+        host = _host(f"//{request.headers.get('host', '')}")
+        if not is_loopback(host):
+            raise RequestForbidden(
+                "API keys are off, so this service has no name but localhost, and the header Host has another; ask "
+                "http://127.0.0.1 or http://localhost, or set BNLAB_KEYS=required and give keys out."
+            )
+    if request.method not in READING and _comes_from_another_site(request):
+        raise RequestForbidden(
+            "API keys are off, so nothing is changed for pages of other sites, and this request came from one; set "
+            "BNLAB_KEYS=required and give keys out."
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a name or an address is this machine's for itself."""
+    if not _is_address(host):
+        name = host.rstrip(".").lower()
+        return name == "localhost" or name.endswith(".localhost")
+    address = ip_address(host)
+    if isinstance(address, IPv6Address):
+        return (address.ipv4_mapped or address).is_loopback
+    return address.is_loopback
+
+
+def _comes_from_another_site(request: Request) -> bool:
+    if request.headers.get("sec-fetch-site") in OTHER_SITES:
+        return True
+    origin = request.headers.get("origin")
+    return origin is not None and not is_loopback(_host(origin))
+
+
+def _host(address: str) -> str:
+    """Return the host of an address, without its port; empty if there is none."""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:  # brackets that do not close
+        return ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

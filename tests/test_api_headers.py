@@ -1,0 +1,86 @@
+"""Headers that keep a browser from misusing an answer: on every answer, whatever became of the request."""
+
+import re
+
+import pytest
+from fastapi import FastAPI, Response
+from fastapi.testclient import TestClient
+
+from api.documents import policy
+from api.headers import install
+
+STRICT = "default-src 'none'; frame-ancestors 'none'"
+EVERYWHERE = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": STRICT,
+    "Cache-Control": "no-store",
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/health/live", 200),
+        ("GET", "/presets", 200),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/", 307),
+        ("GET", "/nothing", 404),
+        ("DELETE", "/presets", 405),
+        ("POST", "/experiments", 415),
+        ("GET", "/experiments", 503),
+    ],
+)
+def test_every_answer_has_them_once(door: TestClient, method: str, path: str, status: int) -> None:
+    answer = door.request(method, path, headers={"Content-Type": "text/plain"}, follow_redirects=False)
+    assert answer.status_code == status
+    for name, value in EVERYWHERE.items():
+        assert answer.headers.get_list(name) == [value], name
+    assert "Strict-Transport-Security" not in answer.headers  # the proxy's that speaks TLS
+
+
+def test_so_has_the_answer_to_an_error_that_nobody_expected() -> None:
+    app = FastAPI()
+    install(app)
+
+    @app.get("/")
+    def _broken() -> None:
+        raise RuntimeError
+
+    answer = TestClient(app, raise_server_exceptions=False).get("/")
+    assert answer.status_code == 500
+    assert {name: answer.headers[name] for name in EVERYWHERE} == EVERYWHERE
+
+
+def test_what_an_answer_sets_itself_stands() -> None:
+    app = FastAPI()
+    install(app)
+
+    @app.get("/")
+    def _own() -> Response:
+        return Response(headers={"Cache-Control": "max-age=60", "Content-Security-Policy": "default-src 'self'"})
+
+    answer = TestClient(app).get("/")
+    assert answer.headers.get_list("Cache-Control") == ["max-age=60"]
+    assert answer.headers.get_list("Content-Security-Policy") == ["default-src 'self'"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_documents_may_load_their_library_and_ask_this_service_and_nothing_else(door: TestClient) -> None:
+    answer = door.get("/docs")
+    allowed = answer.headers["Content-Security-Policy"]
+    assert allowed == policy(answer.text)
+    assert "default-src 'none'" in allowed
+    assert "connect-src 'self'" in allowed
+    assert "frame-ancestors 'none'" in allowed
+    assert "'unsafe-inline'" not in allowed.partition("script-src")[2].partition(";")[0]
+    sources = re.findall(r'(?:src|href)="(https://[^"]+)"', answer.text)
+    assert len(sources) == 2  # the script and the style
+    for source in sources:
+        assert re.search(rf"(script|style)-src {re.escape(source.rpartition('/')[0])}/ ", allowed), source
+
+
+def test_a_script_that_was_altered_is_not_the_one_that_is_allowed(door: TestClient) -> None:
+    page = door.get("/docs").text
+    assert policy(page) != policy(page.replace("SwaggerUIBundle({", "SwaggerUIBundle({ "))

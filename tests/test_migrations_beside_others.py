@@ -1,0 +1,250 @@
+"""Migrations while others work: they wait their turn, hold nobody up for long, and keep to CONTRIBUTING.md."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic import command
+from conftest import ROOT, wait_until
+from sqlalchemy import select, text
+
+from migrations.__main__ import configuration
+from models import schema
+from models.database import Database
+from models.tables import Arm, Experiment
+
+REVISIONS = sorted((ROOT / "migrations" / "versions").glob("*.py"))
+
+# ------------------------------------------------------------------------------------------------ beside others
+
+
+@pytest.fixture
+def old_postgres(new_postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """A Postgres database of the revision before the newest that changes tables which are in use."""
+    monkeypatch.setenv("BNLAB_DATABASE_URL", new_postgres_url)
+    command.downgrade(configuration(), "2026112309")
+    opened = Database(new_postgres_url)
+    yield opened
+    opened.close()
+
+
+def migrating(database: Database) -> subprocess.Popen[str]:
+    environment = {**os.environ, "BNLAB_DATABASE_URL": database.engine.url.render_as_string(hide_password=False)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "migrations"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    )
+
+
+def is_current(database: Database) -> bool:
+    with database.read() as session:
+        return schema.is_current(session)
+
+
+def test_a_migration_that_waits_for_a_long_look_lets_others_pass_and_comes_again(old_postgres: Database) -> None:
+    slowest, ended = 0.0, threading.Event()
+
+    def look() -> None:
+        nonlocal slowest
+        while not ended.wait(0.05):
+            begin = time.monotonic()
+            with old_postgres.read() as session:
+                session.execute(select(Experiment.created_at).limit(1))
+            slowest = max(slowest, time.monotonic() - begin)
+
+    looking = threading.Thread(target=look)
+    with old_postgres.read() as session:
+        session.execute(select(Arm.id).limit(1))  # this transaction, a backup perhaps, is open and stays so
+        session.execute(select(Experiment.id).limit(1))
+        migration = migrating(old_postgres)
+        assert migration.stderr is not None
+        looking.start()
+        said = [migration.stderr.readline() for _ in range(2)]
+        assert all("Other transactions hold a table" in line for line in said), said
+    _, rest = migration.communicate(timeout=120)
+    ended.set()
+    looking.join()
+    assert migration.returncode == 0, rest
+    assert is_current(old_postgres)
+    assert slowest < 20, "who only looks waits for one try of the migration, never for the long transaction"
+
+
+def test_two_migrations_at_once_both_end_well(old_postgres: Database) -> None:
+    both = [migrating(old_postgres) for _ in range(2)]
+    said = [migration.communicate(timeout=120)[1] for migration in both]
+    assert [migration.returncode for migration in both] == [0, 0], said
+    assert is_current(old_postgres)
+
+
+def test_a_migration_that_was_killed_leaves_its_turn_to_the_next(old_postgres: Database) -> None:
+    with old_postgres.read() as session:
+        session.execute(select(Arm.id).limit(1))
+        killed = migrating(old_postgres)
+        assert killed.stderr is not None
+        killed.stderr.readline()  # it tries
+        killed.kill()
+        killed.communicate(timeout=30)
+    done = migrating(old_postgres)
+    _, said = done.communicate(timeout=120)
+    assert done.returncode == 0, said
+    wait_until(lambda: is_current(old_postgres))
+
+
+def test_a_newer_database_is_left_as_it_is_and_this_version_works_on_it(database: Database) -> None:
+    with database.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '2099010100'"))
+    done = migrating(database)
+    _, said = done.communicate(timeout=60)
+    assert (done.returncode, said) == (0, "")
+    assert is_current(database)
+
+
+# ---------------------------------------------------------------------------------------- what it reports as what
+
+
+def run_in(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "migrations"],
+        cwd=ROOT,
+        env={**os.environ, "BNLAB_STATE_DIR": str(folder), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_mistake_in_a_migration_is_not_reported_as_a_wrong_address(tmp_path: Path) -> None:
+    wrong = tmp_path / "inside"
+    wrong.mkdir()
+    (wrong / "sitecustomize.py").write_text(
+        "import alembic.command\n"
+        "from sqlalchemy.exc import ArgumentError\n"
+        "def upgrade(*_):\n    raise ArgumentError('a column has no type')\n"
+        "alembic.command.upgrade = upgrade\n"
+    )
+    done = run_in(tmp_path / "state", PYTHONPATH=str(wrong))
+    assert done.returncode == 1
+    assert "a column has no type" in done.stderr
+    assert "BNLAB_DATABASE_URL" not in done.stderr
+
+
+def test_a_misspelt_setting_is_named_with_the_one_that_is_meant(tmp_path: Path) -> None:
+    done = run_in(tmp_path, BNLAB_DATABSE_URL="x", BNLAB_URL="http://x", BNLAB_COLOUR="y")
+    assert done.returncode == 0
+    said = [line for line in done.stderr.splitlines() if line.startswith("Warning")]
+    assert len(said) == 2
+    assert "BNLAB_COLOUR in the environment is no setting" in said[0]
+    assert "BNLAB_DATABSE_URL in the environment is no setting" in said[1]
+    assert "perhaps BNLAB_DATABASE_URL is meant" in said[1]
+
+
+# -------------------------------------------------------------------------------- the rules of CONTRIBUTING.md
+
+#: From the next one on, a revision leaves the version before it able to work.
+LAST_WITHOUT_RULES = "2026112315"
+TAKES_AWAY = {"drop_table", "drop_column", "drop_constraint", "rename_table"}
+
+
+def broken_rules(source: str) -> list[str]:
+    """Return what a revision's `upgrade` does that the version before it would not survive.
+
+    `CONTRACTS = "…"` in the revision, with the release that stopped using what goes, allows taking away.
+    """
+    module = ast.parse(source)
+    contracts = any(
+        isinstance(line, ast.Assign) and [ast.unparse(one) for one in line.targets] == ["CONTRACTS"]
+        for line in module.body
+    )
+    calls = [
+        node
+        for function in module.body
+        if isinstance(function, ast.FunctionDef) and function.name != "downgrade"
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    ]
+    return [broken for call in calls for broken in _broken_by(call, contracts)]
+
+
+def _broken_by(call: ast.Call, contracts: bool) -> Iterator[str]:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    if name in TAKES_AWAY and not contracts:
+        yield f"{name}: what the version before uses is taken away"
+    if name == "alter_column" and {"new_column_name", "type_"} & given.keys():
+        yield "alter_column: a column is renamed or becomes another type; add a new one beside it"
+    if name == "alter_column" and _is(given.get("nullable"), False) and not contracts:
+        yield "alter_column: what the version before leaves empty is refused"
+    if name == "add_column":
+        column = next((one for one in ast.walk(call) if isinstance(one, ast.Call) and one is not call), call)
+        options = {keyword.arg: keyword.value for keyword in column.keywords}
+        if _is(options.get("nullable"), False) and "server_default" not in options:
+            yield "add_column: the version before does not fill it; let it be empty, or give it a server_default"
+    if name == "create_index" and not _is(given.get("postgresql_concurrently"), True):
+        yield "create_index: nobody can write meanwhile; build it with postgresql_concurrently=True"
+
+
+def _is(node: ast.expr | None, value: bool) -> bool:
+    return isinstance(node, ast.Constant) and node.value is value
+
+
+def test_each_new_revision_leaves_the_version_before_it_able_to_work() -> None:
+    found = {file.name: broken_rules(file.read_text()) for file in REVISIONS if _revision(file) > LAST_WITHOUT_RULES}
+    assert {name: broken for name, broken in found.items() if broken} == {}
+
+
+def _revision(file: Path) -> str:
+    found = re.search(r'^revision = "(.*)"$', file.read_text(), re.MULTILINE)
+    assert found, f"{file.name} has no revision"
+    return found[1]
+
+
+def test_revisions_are_moments_in_the_order_of_their_files() -> None:
+    revisions = [_revision(file) for file in REVISIONS]
+    assert revisions == sorted(revisions)
+    for file, revision in zip(REVISIONS, revisions, strict=True):
+        assert file.name.replace("-", "").startswith(revision), f"{file.name} and its revision {revision} differ"
+
+
+WRONG = {
+    'op.drop_column("arms", "worker")': "taken away",
+    'op.rename_table("arms", "halves")': "taken away",
+    'op.alter_column("arms", "worker", new_column_name="process")': "renamed",
+    'op.alter_column("arms", "fence", type_=sa.BigInteger())': "another type",
+    'op.alter_column("arms", "worker", nullable=False)': "refused",
+    'op.add_column("arms", sa.Column("colour", sa.String(), nullable=False))': "does not fill it",
+    'op.create_index("ix_arms_colour", "arms", ["colour"])': "nobody can write",
+}
+RIGHT = (
+    'op.add_column("arms", sa.Column("colour", sa.String(), nullable=True))',
+    'op.add_column("arms", sa.Column("colour", sa.String(), nullable=False, server_default="red"))',
+    'op.create_index("ix_arms_colour", "arms", ["colour"], postgresql_concurrently=True)',
+    'op.create_table("colours", sa.Column("id", sa.Uuid(), nullable=False))',
+)
+
+
+@pytest.mark.parametrize("statement", WRONG)
+def test_what_the_version_before_would_not_survive_is_found(statement: str) -> None:
+    (broken,) = broken_rules(f"def upgrade() -> None:\n    {statement}\n")
+    assert WRONG[statement] in broken
+
+
+@pytest.mark.parametrize("statement", RIGHT)
+def test_what_the_version_before_does_not_notice_is_allowed(statement: str) -> None:
+    assert broken_rules(f"def upgrade() -> None:\n    {statement}\n") == []
+
+
+def test_what_no_version_uses_any_more_may_go_where_that_is_said() -> None:
+    upgrade = 'def upgrade() -> None:\n    op.drop_column("arms", "worker")\n'
+    assert broken_rules(f'CONTRACTS = "not used since 0.7"\n{upgrade}') == []
+    assert broken_rules(upgrade)
+
+
+def test_the_rules_find_what_the_newest_revision_without_them_does() -> None:
+    (last,) = [file for file in REVISIONS if _revision(file) == LAST_WITHOUT_RULES]
+    assert broken_rules(last.read_text())
