@@ -12,6 +12,7 @@ from fastapi import HTTPException, Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
+from api.errors import response
 from models.errors import Busy, FieldError, InvalidInput
 from models.settings import Settings
 from models.validation import field_errors
@@ -23,6 +24,9 @@ JSON = "application/json"
 
 #: A body up to here is read in less time than a change of threads takes, and finds room when there is none for others.
 SMALL_BODY_BYTES = 65_536
+
+#: How a body that does not come to its end is answered.
+UNFINISHED = (400, 408)
 
 #: How long a body waits while others are made into objects.
 PATIENCE_S = 5.0
@@ -68,17 +72,18 @@ class Bodies:
         if len(body) <= SMALL_BODY_BYTES:
             return parse(body)
         reading = self._reader.submit(copy_context().run, parse, body)
+        waiting = asyncio.wrap_future(reading)
         try:
-            await asyncio.wait({asyncio.wrap_future(reading)}, timeout=PATIENCE_S)
+            await asyncio.wait({waiting}, timeout=PATIENCE_S)
         finally:
             if begun := not reading.cancel():  # then nobody may take the body away from under the thread
-                await asyncio.wait({asyncio.wrap_future(reading)})
+                await asyncio.wait({waiting})
         if not begun:
             raise Busy
         try:
-            return reading.result()
+            return waiting.result()
         finally:
-            del reading  # an error would hold it, and it the error
+            del reading, waiting  # an error would hold them, and they the error
 
 
 @asynccontextmanager
@@ -160,10 +165,11 @@ def json_body(model: type[Model]) -> Callable[[Request], Coroutine[Any, Any, Mod
 
 
 def documented(schema: type[BaseModel], examples: dict[str, Any], **others: Any) -> dict[str, Any]:
-    """Return the OpenAPI request body of a route that reads it itself."""
+    """Return what the OpenAPI document says of a route that reads its body itself."""
     whole = schema.model_json_schema()
     content = {JSON: {"schema": _inlined(whole, whole.pop("$defs", {})), "examples": examples}, **others}
-    return {"requestBody": {"required": False, "content": content}}
+    body = {"required": False, "content": content}
+    return {"requestBody": body, "responses": {str(status): response(status) for status in UNFINISHED}}
 
 
 def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What a route may ask for."""
+"""What a route may ask for. All are async: for each that is not, every request would change threads."""
 
 from typing import Annotated
 
@@ -13,22 +13,22 @@ from models.errors import FieldError, InvalidInput
 from models.settings import Settings
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-def _database(request: Request) -> Database:
+async def _database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
 
 
-def _bells(request: Request) -> Bells:
+async def _bells(request: Request) -> Bells:
     bells: Bells = request.app.state.bells
     return bells
 
 
-def _networks(request: Request) -> NetworkCache:
+async def _networks(request: Request) -> NetworkCache:
     networks: NetworkCache = request.app.state.networks
     return networks
 
@@ -42,7 +42,7 @@ NetworksDep = Annotated[NetworkCache, Depends(_networks)]
 async def only_known_parameters(request: Request) -> None:
     """Refuse a query parameter that the route does not have: a misspelt one would be ignored in silence.
 
-    It is async so as not to change threads. Routes that take their parameters as a model refuse by themselves.
+    Routes that take their parameters as a model refuse by themselves.
     """
     route = request.scope["route"]
     fields = route.dependant.query_params if isinstance(route, APIRoute) else []

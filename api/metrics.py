@@ -7,9 +7,9 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import get_args
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import start_http_server
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -59,22 +59,28 @@ class Metrics:
         self._predictions = Counter(
             "bnlab_predictions", "Digits recognised.", ("arm", "statistics"), registry=self.registry
         )
-        for arm, statistics in (
-            (ArmName.WITHOUT_BATCH_NORM, "population"),
-            (ArmName.WITH_BATCH_NORM, "population"),
-            (ArmName.WITH_BATCH_NORM, "batch"),
-        ):
-            self._predictions.labels(arm.value, statistics)  # there from the start, as 0
+        # Found once, not for each request: that would take longer than to count it.
+        self._of_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._of_prediction = {
+            (arm, statistics): self._predictions.labels(arm.value, statistics)
+            for arm in ArmName
+            for statistics in get_args(Statistics)
+        }
         self.registry.register(ServiceFigures(database))
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        series = self._of_request.get((method, route, status))
+        if series is None:
+            series = self._requests.labels(method, route, str(status)), self._seconds.labels(method, route)
+            self._of_request[method, route, status] = series
+        requests, took = series
+        requests.inc()
+        took.observe(seconds)
 
     def predicted(self, arm: ArmName, statistics: Statistics, count: int) -> None:
         """Count digits that were recognised."""
-        self._predictions.labels(arm.value, statistics).inc(count)
+        self._of_prediction[arm, statistics].inc(count)
 
     @contextmanager
     def served(self, settings: Settings) -> Iterator[None]:
@@ -124,15 +130,13 @@ class CountedRequests:
             self._metrics.answered(method_of(scope), route_of(scope), status, seconds)
 
 
-async def _metrics(request: Request) -> Metrics:  # async so as not to change threads
+def metrics_of(request: Request) -> Metrics:
+    """Return what the application counts; not a dependency, which would take longer than to count."""
     metrics: Metrics = request.app.state.metrics
     return metrics
 
 
-MetricsDep = Annotated[Metrics, Depends(_metrics)]
-
-
 @router.get("/metrics", include_in_schema=False)
-def read_metrics(_: AdminDep, metrics: MetricsDep) -> Response:
+def read_metrics(_: AdminDep, request: Request) -> Response:
     """Answer with every series, in Prometheus's text format; they tell of everybody's experiments."""
-    return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(metrics_of(request).registry), media_type=CONTENT_TYPE_LATEST)

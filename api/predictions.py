@@ -17,7 +17,7 @@ from api.cache import NetworkCache
 from api.callers import ReaderDep
 from api.dependencies import DatabaseDep, NetworksDep, SettingsDep
 from api.errors import responses
-from api.metrics import MetricsDep
+from api.metrics import metrics_of
 from models import cautions, networks
 from models.cautions import Caution
 from models.database import Database
@@ -30,7 +30,7 @@ router = APIRouter(tags=["predictions"])
 MAX_IMAGES = 1_000
 
 #: How often each sign can stand in a request of numbers: millions of small objects would take long, and much memory.
-MOST_OF = {b",": MAX_IMAGES * PIXELS + 1_000, b"[": MAX_IMAGES * 29 + 1_000, b"{": 100, b":": 100, b'"': 1_000}
+MOST_OF = {b",": MAX_IMAGES * PIXELS + 1_000, b"]": MAX_IMAGES * 29 + 1_000, b"}": 1_000, b":": 1_000, b'"': 4_000}
 
 PIXEL: JsonDict = {"type": "number", "minimum": 0, "maximum": 1}
 IMAGE_SCHEMA: JsonDict = {
@@ -114,7 +114,6 @@ async def predict(
     settings: SettingsDep,
     database: DatabaseDep,
     cache: NetworksDep,
-    metrics: MetricsDep,
 ) -> Prediction | Predictions:
     """Recognise one digit or several, sent as JSON; or one as PNG or JPEG with the same choices as query parameters."""
     kind = content_type(request, (JSON, *images.FORMATS))
@@ -122,7 +121,7 @@ async def predict(
         async with received(request) as body:
             image = images.from_picture(body, kind)
         answer = await _answer(image[np.newaxis], choice, caller.sees, database, cache)
-        metrics.predicted(choice.arm, choice.statistics, 1)
+        metrics_of(request).predicted(choice.arm, choice.statistics, 1)
         return _one(answer)
     if request.query_params:
         allowed = "no query parameters beside JSON: write the choice into the body"
@@ -131,7 +130,7 @@ async def predict(
     async with received(request, settings.max_images_body_bytes) as body:
         asked, several, pixels = await bodies.read(body, _read)
     answer = await _answer(pixels, asked, caller.sees, database, cache)
-    metrics.predicted(asked.arm, asked.statistics, len(pixels))
+    metrics_of(request).predicted(asked.arm, asked.statistics, len(pixels))
     return answer if several else _one(answer)
 
 

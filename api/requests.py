@@ -5,12 +5,11 @@ the one place that knows the id writes the trace and answers 500.
 """
 
 import logging
+import os
 import re
 from typing import Annotated
-from uuid import uuid4
 
 from fastapi import Depends, Request
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import unexpected
@@ -21,7 +20,7 @@ from models.tracing import Tracer
 log = logging.getLogger(__name__)
 
 REQUEST_ID = "X-Request-ID"
-_GIVEN = REQUEST_ID.lower().encode()
+_NAME = REQUEST_ID.lower().encode()
 _FIT = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -45,7 +44,7 @@ class RequestIds:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                message["headers"] = [*message.get("headers", ()), (_NAME, request_id.encode())]
             await send(message)
 
         with logs.bound(request_id=request_id):
@@ -58,8 +57,11 @@ class RequestIds:
 
 
 def _id_of(scope: Scope) -> str:
-    given = next((value for name, value in scope["headers"] if name == _GIVEN), b"")
-    return given.decode() if _FIT.fullmatch(given) else uuid4().hex
+    for name, value in scope["headers"]:
+        if name == _NAME and _FIT.fullmatch(value):
+            id: str = value.decode()
+            return id
+    return os.urandom(16).hex()
 
 
 async def _origin(request: Request) -> Origin:  # async so as not to change threads

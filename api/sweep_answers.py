@@ -153,7 +153,7 @@ def as_csv(sweep: SweepAnswer) -> str:
 
 SETTING = (
     *("preset", "activation", "learning_rate", "weight_scale", "hidden_layers", "batch_size"),
-    *("training_batches", "batches_per_sample", "replicates", "seed", "dataset"),
+    *("training_batches", "batches_per_sample", "replicates", "seed", "dataset", "device"),
 )
 
 

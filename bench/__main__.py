@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import api, claims, flood, replicates, safety, service, training, volume
+from bench import api, claims, flood, fuzz, points, replicates, safety, service, training, volume
 
 MEASUREMENTS = {
     "training": training.main,
@@ -12,7 +12,9 @@ MEASUREMENTS = {
     "api": api.main,
     "volume": volume.main,
     "claims": claims.main,
+    "points": points.main,
     "flood": flood.main,
+    "fuzz": fuzz.main,
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.report import print_table
+from models import networks
 
 EXPERIMENTS = 100
 
@@ -69,7 +70,7 @@ def _put_around_parts(clock: Clock) -> None:
     clock.put_around(training, "starting_arrays", "starting weights")
     clock.put_around(training, "_advance", "the compiled program: training and counting")
     clock.put_around(tasks, "examine", "examination")
-    clock.put_around(tasks.networks, "to_row", "network to bytes, with its hash")
+    clock.put_around(networks, "to_row", "network to bytes, with its hash")
     for name in ("__enter__", "__exit__"):
         clock.put_around(lease.Lease, name, "thread of the lease")
 

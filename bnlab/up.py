@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from http.client import UNAUTHORIZED
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,6 +35,7 @@ HEALTH_TIMEOUT_S = 5.0
 POLL_INTERVAL_S = 0.2
 STOP_GRACE_S = 15.0
 LAST_LINES = 15
+KEYS_NEEDED = "Requests need an API key; `bnlab keys create NAME --scope admin` makes one and shows it once."
 SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -57,6 +59,7 @@ class Service:
         self.host, self.port, self.workers = host, port, workers
         self.state_dir = state_dir.expanduser().absolute()
         self.dataset = ""
+        self.keys_needed = False
         self.children: list[Child] = []
         self._say = say
         self._commands = commands
@@ -176,6 +179,7 @@ class Service:
                     folder = self.state_dir / "logs"
                     raise NotReady(timeout_s=self._ready_timeout_s, names="; ".join(missing).rstrip("."), folder=folder)
                 time.sleep(POLL_INTERVAL_S)
+            self.keys_needed = _needs_a_key(client)
 
     def _check_children(self) -> None:
         for child in self.children:
@@ -203,6 +207,8 @@ def run(service: Service, say: Say = print) -> None:
                     f"bnlab is ready at {service.url} (docs: /docs), {service.workers_in_words}, "
                     f"data set {service.dataset}, state in {service.state_dir}; Ctrl-C stops it."
                 )
+                if service.keys_needed:
+                    say(KEYS_NEEDED)
                 service.watch()
         except KeyboardInterrupt:
             say("bnlab has stopped.")
@@ -226,6 +232,15 @@ def free_port(host: str, port: int) -> int:
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         reason = "the port is taken" if taken else getattr(error, "strerror", None) or str(error)
         raise CannotListen(host=host, port=port, reason=reason) from error
+
+
+def _needs_a_key(client: Client) -> bool:
+    """Ask the API itself: it alone knows how it was told, and where it listens."""
+    try:
+        client.experiments(limit=1)
+    except ApiProblem as problem:
+        return problem.status == UNAUTHORIZED
+    return False
 
 
 def indented(text: str) -> str:

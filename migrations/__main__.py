@@ -37,7 +37,7 @@ def main() -> None:
         # No address, no driver, no answer: nothing but the address was asked so far.
         reason = str(error.orig) if isinstance(error, OperationalError) else "it is no address this version can use"
         sys.exit(f"The database cannot be used: check BNLAB_DATABASE_URL ({reason.strip().splitlines()[0]}).")
-    if revision is not None and revision > schema.REVISION:
+    if schema.is_newer(revision):
         print(f"The database is at revision {revision}, newer than this version's {schema.REVISION}: nothing to do.")
         return
     upgrade()

@@ -20,9 +20,10 @@ def sentences(names: Iterable[str] | None = None) -> list[str]:
         for name in (os.environ if names is None else names)
         if name.upper().startswith(PREFIX) and name.upper() not in (*known, *OF_OTHERS)
     )
-    return [_sentence(name, get_close_matches(name.upper(), known, n=1, cutoff=0.7)) for name in unknown]
+    return [_sentence(name) for name in unknown]
 
 
-def _sentence(name: str, near: list[str]) -> str:
-    meant = f"perhaps {near[0]} is meant" if near else "the README lists them all"
+def _sentence(name: str) -> str:
+    near = get_close_matches(name[len(PREFIX) :].lower(), Settings.model_fields, n=1, cutoff=0.7)
+    meant = f"perhaps {PREFIX}{near[0].upper()} is meant" if near else "the README lists them all"
     return f"{name} in the environment is no setting and has no effect; {meant}."

@@ -46,7 +46,7 @@ def migrations(settings: Settings) -> Iterator[Finding]:
     """See whether the tables are those that this version needs."""
     with opened(settings, current=False) as there, there.read() as session:
         found, current = schema.revision(session), schema.is_current(session)
-    if found is not None and found > schema.REVISION:
+    if schema.is_newer(found):
         sentence = f"The tables are those of revision {found}, newer than this version's {schema.REVISION}."
         yield warning("migrations", sentence, "Use the newer version here too.")
     elif current:

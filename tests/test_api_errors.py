@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from uuid import UUID
 import pytest
 from builders import SECRETS, fields, problem
 from conftest import RecordingBells
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -110,9 +112,67 @@ def test_a_body_over_the_limit_is_refused_declared_or_in_pieces(door: TestClient
 
 
 def test_more_errors_than_anybody_reads_are_counted_and_not_listed(door: TestClient) -> None:
-    body = {f"field {i}": 0 for i in range(100_001)}  # only a body of many images may be so large
-    (error,) = problem(door.post("/predict", json=body), 422)["errors"]
-    assert (error["field"], error["received"]) == ("", "100001 errors")
+    body = {f"field {i}": 0 for i in range(1_001)}
+    (error,) = problem(door.post("/experiments", json=body), 422)["errors"]
+    assert (error["field"], error["received"]) == ("", "1001 errors")
+
+
+@pytest.mark.parametrize("path", WITH_BODY)
+def test_more_values_than_any_request_has_are_refused_unread(door: TestClient, path: str) -> None:
+    bodies: list[dict[str, Any]] = [{"base": [[]] * 60_000}, {"base": ["a"] * 60_000}]
+    for body in [*bodies, {f"{i}": 0 for i in range(60_000)}]:
+        (error,) = problem(door.post(path, json=body), 422)["errors"]
+        assert error["received"] == "more values"
+
+
+@pytest.mark.parametrize("path", WITH_BODY)
+def test_a_body_that_nests_without_end_is_refused_at_once(door: TestClient, path: str) -> None:
+    for opened in (b"[", b'{"a":'):
+        begin = time.monotonic()
+        (error,) = problem(door.post(path, content=opened * 100_000, headers=JSON), 422)["errors"]
+        assert error["received"] in (None, "more values")
+        assert time.monotonic() - begin < 2
+
+
+def test_bodies_together_have_a_bound_and_small_ones_find_room_longer(tmp_path: Path) -> None:
+    async def sent(app: FastAPI, body: bytes, gate: asyncio.Event) -> int:
+        """Send a body and stop before its end until the gate opens; return the status."""
+        statuses: list[int] = []
+
+        async def receive() -> Any:
+            nonlocal body
+            if not body:
+                await gate.wait()
+                return {"type": "http.disconnect"}
+            piece, body = body[:10_000], body[10_000:]
+            return {"type": "http.request", "body": piece, "more_body": True}
+
+        async def send(message: Any) -> None:
+            statuses.append(message.get("status"))
+
+        scope = {"type": "http", "method": "POST", "path": "/experiments", "query_string": b"", "headers": []}
+        await app(scope, receive, send)
+        return statuses[0]
+
+    async def several(app: FastAPI) -> list[int]:
+        gate = asyncio.Event()
+        held = [asyncio.ensure_future(sent(app, b" " * size, gate)) for size in (500_000, 90_000)]
+        await asyncio.wait(held, timeout=0.5)
+        refused = [await sent(app, b" " * 90_000, gate)]  # beyond half of the bound
+        small = asyncio.ensure_future(sent(app, b" " * 60_000, gate))
+        await asyncio.wait([small], timeout=0.5)
+        assert not small.done()
+        gate.set()
+        await asyncio.wait([*held, small])
+        gate.clear()
+        again = asyncio.ensure_future(sent(app, b" " * 590_000, gate))
+        await asyncio.wait([again], timeout=0.5)
+        assert not again.done()  # there is room again
+        gate.set()
+        return [*refused, *(each.result() for each in held), small.result(), await again]
+
+    app = create_app(Settings(state_dir=tmp_path, dataset="mnist-5k", max_bodies_bytes=1_200_000))
+    assert asyncio.run(several(app)) == [503, 400, 400, 400, 400]
 
 
 @pytest.mark.parametrize("path", WITH_BODY)

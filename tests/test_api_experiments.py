@@ -117,6 +117,7 @@ def test_every_field_may_be_left_out(api: TestClient, body: bytes) -> None:
             "implementation": "equations",
             "update_population_statistics": True,
         },
+        "device": "auto",
         "preset": None,
     }
 

@@ -88,12 +88,12 @@ def test_tables_of_an_older_version_are_not_enough(tmp_path: Path, migrated_sqli
 def test_a_database_that_is_not_there_is_named_without_its_address(tmp_path: Path, where: str) -> None:
     (tmp_path / "text.sqlite3").write_text("this is no database, however long one reads it" * 100)
     url = {
-        "no server": f"postgresql+psycopg://bnlab:secret@127.0.0.1:{free_port()}/bnlab",
+        "no server": f"postgresql+psycopg://bnlab:qV7w3TzKd9@127.0.0.1:{free_port()}/bnlab",
         "no folder": f"sqlite:///{tmp_path / 'nowhere' / 'bnlab.sqlite3'}",
         "no database": f"sqlite:///{tmp_path / 'text.sqlite3'}",
     }[where]
     settings = Settings(state_dir=tmp_path, database_url=url)
     (sentence,) = missing(settings)
     assert "BNLAB_DATABASE_URL" in sentence
-    assert "secret" not in sentence
+    assert "qV7w3TzKd9" not in sentence
     assert str(tmp_path) not in sentence

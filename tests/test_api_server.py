@@ -348,7 +348,7 @@ def test_under_attack_it_answers_keeps_its_memory_and_cuts_who_is_slow(tmp_path:
     assert float(figures["p99"]) < 250 + 20 * float(flood.of(found.calm_ms)[1])
 
 
-def test_the_attack_left_no_connection_behind(server: Server) -> None:
+def test_slow_and_hostile_clients_leave_no_connection_behind(server: Server) -> None:
     wait_until(lambda: _connections(server) <= 1, timeout_s=PATIENCE_S + BODY_TIMEOUT_S, what="the end of them")
 
 

@@ -137,6 +137,12 @@ def test_the_bell_rings_for_the_device_that_is_asked_for(device: str, api: TestC
     assert list(zip(bells.rung, bells.devices, strict=True)) == [(2, device), (6, device)]
 
 
+def test_a_sweep_over_devices_rings_for_each_of_them(api: TestClient, bells: Any) -> None:
+    answer = api.post("/sweeps", json={"base": TINY, "grid": {"device": ["cpu", "gpu"], "seed": [1, 2]}})
+    assert answer.status_code == 202
+    assert sorted(zip(bells.devices, bells.rung, strict=True)) == [("cpu", 4), ("gpu", 4)]
+
+
 def test_an_unknown_device_is_refused_by_name(api: TestClient) -> None:
     answer = api.post("/experiments", json={**TINY, "device": "tpu"})
     assert answer.status_code == 422

@@ -48,7 +48,7 @@ def test_arguments_and_exit_codes_are_passed_on(tmp_path: Path) -> None:
     migrate(f"sqlite:///{tmp_path / '.bnlab' / 'bnlab.sqlite3'}")
     wrong = bnlab(tmp_path, "prune", "--older-than", "a month", "--dry-run")
     assert wrong.returncode == 2
-    assert "12h, 30d or 8w" in wrong.stderr
+    assert "days or weeks" in " ".join(wrong.stderr.replace("│", " ").split())
     right = bnlab(tmp_path, "prune", "--older-than", "30d", "--dry-run")
     assert (right.returncode, right.stdout, right.stderr) == (0, "Would go: nothing.\n", "")
     made = bnlab(tmp_path, "keys", "create", "ada", "--scope", "write")

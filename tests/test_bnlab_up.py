@@ -27,7 +27,7 @@ from bnlab.errors import (
     StepFailed,
 )
 from bnlab.lock import StateLock
-from bnlab.up import Service, environment, free_port
+from bnlab.up import Service, environment, free_port, run
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 20.0
@@ -310,6 +310,21 @@ def up(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def line_with(words: str, lines: IO[str]) -> str:
     return next(line for line in lines if words in line)
+
+
+def test_where_requests_need_a_key_it_says_how_to_make_one(tmp_path: Path) -> None:
+    strict = API.replace("self.send_response(200)", "self.send_response(401 if 'experiments' in self.path else 200)")
+    strict = strict.replace("json.dumps({", "json.dumps({'detail': 'no', ")
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "API key" in line:
+            raise KeyboardInterrupt
+
+    run(Service("0.0.0.0", port=0, state_dir=tmp_path, say=said.append, commands=stand_ins(tmp_path, api=strict)), say)
+    assert "Requests need an API key; `bnlab keys create NAME --scope admin` makes one" in said[-3]
+    assert said[-1] == "bnlab has stopped."
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -1,4 +1,4 @@
-"""The README speaks of everything there is: each file, each setting, each route."""
+"""The documents speak of everything there is: each file, each setting, each route."""
 
 import ast
 import re
@@ -11,22 +11,23 @@ from fastapi.testclient import TestClient
 from models.settings import Settings
 
 README = (ROOT / "README.md").read_text()
-FOLDERS = ("models", "api", "worker", "bnlab", "migrations", "bench", "faults")
+HOUSE = (ROOT / "docs/house.md").read_text()
+FOLDERS = ("models", "api", "worker", "bnlab", "ops", "migrations", "bench", "faults")
 MODULES = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py")) if path.name != "__init__.py"]
 
 
 def section(folder: str) -> str:
-    """Return the lines of the README's tree that stand below a folder's own line, up to the next folder's."""
-    lines = README.splitlines()
+    """Return the lines of the tree that stand below a folder's own line, up to the next folder's."""
+    lines = HOUSE.splitlines()
     starts = [number for number, line in enumerate(lines) if re.match(rf"{folder}/\s", line)]
-    assert starts, f"the README's tree has no line that begins with {folder}/"
+    assert starts, f"the tree has no line that begins with {folder}/"
     below = lines[starts[0] + 1 :]
     end = next((number for number, line in enumerate(below) if not line.startswith(" ")), len(below))
     return "\n".join(below[:end])
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_each_file_stands_in_the_readmes_tree_with_a_promise(module: Path) -> None:
+def test_each_file_stands_in_the_tree_with_a_promise(module: Path) -> None:
     assert re.search(rf"^\s+{re.escape(module.name)}\s+\S", section(module.parent.name), re.MULTILINE)
 
 
@@ -38,7 +39,7 @@ def test_each_file_begins_with_its_promise(module: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_the_readmes_tree_names_no_file_that_is_not_there(folder: str) -> None:
+def test_the_tree_names_no_file_that_is_not_there(folder: str) -> None:
     named = re.findall(r"^\s+(\S+\.py)\s", section(folder), re.MULTILINE)
     assert [name for name in named if not (ROOT / folder / name).exists()] == []
 

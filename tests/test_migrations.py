@@ -252,7 +252,7 @@ def test_after_an_upgrade_the_api_answers_for_what_was_there_and_a_worker_claims
             list(CURVES[name][0]) for name in ("on the way", "at the end")
         ]
         told = api.get(f"/experiments/{ended}/history").json()["events"]
-        assert [event["to_status"] for event in told] == ["queued", "queued", "succeeded", "succeeded"]
+        assert [event["to"] for event in told] == ["queued", "queued", "succeeded", "succeeded"]
         for arm in ArmName:
             assert api.get(f"/experiments/{ended}/networks/{arm}").status_code == 200
             asked = {"image": [0.5] * 784, "experiment": str(ended), "arm": arm}

@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from alembic import command
+from builders import submitted, succeeded
 from conftest import ROOT, wait_until
-from sqlalchemy import select, text
+from sqlalchemy import inspect, select, text
 
 from migrations.__main__ import configuration
 from models import schema
@@ -103,6 +105,38 @@ def test_a_newer_database_is_left_as_it_is_and_this_version_works_on_it(database
     _, said = done.communicate(timeout=60)
     assert (done.returncode, said) == (0, "")
     assert is_current(database)
+
+
+NEXT = f"""
+import sqlalchemy as sa
+from alembic import op
+
+revision = "2099010100"
+down_revision = "{schema.REVISION}"
+branch_labels = depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("arms", sa.Column("colour", sa.String(), nullable=False, server_default="red"))
+    with op.get_context().autocommit_block():
+        op.create_index("ix_arms_colour", "arms", ["colour"], postgresql_concurrently=True)
+"""
+
+
+def test_a_revision_as_contributing_md_wants_it_runs_and_the_version_before_works_on_it(
+    database_url: str, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BNLAB_DATABASE_URL", database_url)
+    folder = shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
+    (folder / "versions" / "2099-01-01-0000_colours.py").write_text(NEXT)
+    assert broken_rules(NEXT) == []
+    config = configuration()
+    config.set_main_option("script_location", str(folder))
+    submitted(database)
+    command.upgrade(config, "head")
+    assert "ix_arms_colour" in {index["name"] for index in inspect(database.engine).get_indexes("arms")}
+    assert is_current(database)
+    succeeded(database)
 
 
 # ---------------------------------------------------------------------------------------- what it reports as what

@@ -86,7 +86,7 @@ def test_workers_that_claim_at_one_moment_never_get_the_same_arm_and_leave_none(
 
     def claim_all(number: int) -> list[UUID]:
         lane = LANES[number % 2]
-        mine = []
+        mine: list[UUID] = []
         while True:
             with database.write() as session:
                 held = arms.claim(session, f"host:{number}:x/1", HERE, LEASE_S, lane)
@@ -144,7 +144,7 @@ def test_ten_thousand_arms_for_gpus_do_not_slow_down_a_worker_without_one(ten_th
     slow = best_of_ten()
     with ten_thousand_for_gpus.write() as session:
         session.execute(delete(Arm).where(Arm.device == "gpu"))
-    assert slow < 10 * best_of_ten() + 0.01
+    assert slow < 5 * best_of_ten() + 0.005
 
 
 # ------------------------------------------------------------------------------------ what nobody has taken

@@ -75,8 +75,8 @@ def test_each_preset_is_a_whole_and_valid_spec(name: str) -> None:
             assert value.items() <= resolved[field].items()
         else:
             assert resolved[field] == value
-    # seed, replicates and data set stay open; how batch normalization is written makes no other result
-    assert set(resolved) - set(PRESETS[name].settings) == {"seed", "replicates", "dataset", "preset"}
+    # seed, replicates, data set and device stay open; how batch normalization is written makes no other result
+    assert set(resolved) - set(PRESETS[name].settings) == {"seed", "replicates", "dataset", "device", "preset"}
     assert set(resolved["batch_norm"]) - set(PRESETS[name].settings["batch_norm"]) == {"implementation"}
 
 

@@ -73,6 +73,7 @@ OTHERS: st.SearchStrategy[Json] = st.fixed_dictionaries(
         "replicates": st.integers(1, MAX_REPLICATES),
         "seed": st.none() | st.integers(0, MAX_SEED - 63),
         "dataset": st.none() | st.sampled_from(["mnist", "mnist-5k"]),
+        "device": st.sampled_from(["auto", "cpu", "gpu"]),
         "batch_norm": BATCH_NORMS,
         "preset": st.none() | st.sampled_from(list(PRESETS)),
     },
@@ -159,6 +160,7 @@ BOUNDS: list[tuple[str, Any, Any]] = [  # field, the last values inside, the fir
         ["swish", "ReLU", "re\0lu", None, 1],
     ),
     ("dataset", ["mnist-5k", None], ["fashion-mnist", "", 5_000]),
+    ("device", ["auto", "cpu", "gpu"], ["tpu", "GPU", "", None, 0]),
     ("preset", [None, "relu-0.01-good-weights-2000"], ["lesson", "", 5]),
 ]
 

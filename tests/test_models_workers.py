@@ -34,7 +34,7 @@ def test_a_worker_that_says_something_is_heard_of(database: Database) -> None:
         workers.beat(session, "host:1:a", "gpu", GPUS, 2)
     with database.read() as session:
         (worker,) = workers.living(session)
-        now = session.scalar(select(clock.now()))
+        now = session.scalars(select(clock.now())).one()
     assert (worker.name, worker.device, worker.device_names, worker.processes) == ("host:1:a", "gpu", GPUS, 2)
     assert worker.started_at <= worker.seen_at <= now
     assert workers.host(worker) == "host"

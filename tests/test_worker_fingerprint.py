@@ -59,6 +59,6 @@ def test_every_module_the_training_loop_stands_on_is_part_of_it() -> None:
         *("models/errors.py", "models/spec.py", "models/presets.py", "models/tables.py", "models/clock.py"),
         *("models/arms.py", "models/checkpoints.py", "models/events.py", "models/datasets.py", "models/settings.py"),
         *("models/stored_arrays.py", "models/validation.py", "models/lanes.py"),
-        *("models/scopes.py", "models/owners.py", "models/passwords.py"),  # whose it is, and who may
+        *("models/scopes.py", "models/owners.py", "models/passwords.py", "models/misspelt.py"),
     }
     assert files - of_no_bits <= set(TRAINER)

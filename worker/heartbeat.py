@@ -18,6 +18,9 @@ GOODBYE_S = 2.0
 
 def run(processes: int) -> None:
     """Beat until the worker stops; then its row goes."""
+    devices = process.devices()
+    where = f"on GPU {', '.join(devices.gpus) or '?'}" if devices.lane == "gpu" else "without a GPU"
+    log.info("%d processes train %s.", processes, where, extra={"action": "start"})
     next_complaint = time.monotonic() + BEAT_S  # by then its processes know
     while True:
         try:

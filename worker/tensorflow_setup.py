@@ -1,4 +1,4 @@
-"""TensorFlow, imported once per process and told how many threads it has, before anything else uses it."""
+"""TensorFlow, imported once per process, and it and NumPy told how many threads they have, before they are used."""
 
 import os
 import threading
@@ -21,7 +21,10 @@ def _prepare(threads: int) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings and errors, not the greeting
     import tensorflow as tf
+    from threadpoolctl import threadpool_limits
 
+    # NumPy's matrix products, in the examination: on all cores they took several times the processor time of one.
+    threadpool_limits(threads, user_api="blas")
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     gpus = tf.config.list_physical_devices("GPU")

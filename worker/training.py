@@ -190,7 +190,7 @@ def _trained(
 def _compiled_fields(spec: ResolvedSpec, replicates: int) -> ResolvedSpec:
     """Return the spec of a program for so many replicates: what is its input, or never reaches it, is levelled."""
     levelled = {"learning_rate": 1.0, "weight_scale": 1.0, "seed": 0, "training_batches": 1, "batches_per_sample": 1}
-    return spec.model_copy(update={**levelled, "replicates": replicates, "preset": None})
+    return spec.model_copy(update={**levelled, "replicates": replicates, "device": "auto", "preset": None})
 
 
 @lru_cache(maxsize=64)
