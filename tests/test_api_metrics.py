@@ -22,8 +22,9 @@ from api import service_figures
 from api.app import create_app
 from api.metrics import NAMES
 from faults.servers import free_port
-from models import arms, clock, figures, workers
+from models import arms, clock, figures, keys, workers
 from models.database import Database
+from models.scopes import Scope
 from models.settings import Settings
 from models.spec import ArmName, Status
 from models.tables import Arm
@@ -113,9 +114,16 @@ def test_the_metrics_are_for_the_operator_and_not_part_of_the_documented_api(doo
     assert "/metrics" not in door.get("/openapi.json").json()["paths"]
 
 
-def test_where_keys_are_needed_the_metrics_need_one_too(settings: Settings) -> None:
+def test_where_keys_are_needed_the_metrics_need_that_of_an_admin(settings: Settings, database: Database) -> None:
+    with database.write() as session:
+        bearers = {scope: f"Bearer {keys.create(session, scope.value, scope)[1]}" for scope in Scope}
     with TestClient(create_app(settings.model_copy(update={"keys": "required"}))) as api:
         problem(api.get("/metrics"), 401, "key_needed")
+        statuses = {
+            scope: api.get("/metrics", headers={"Authorization": bearers[scope]}).status_code for scope in Scope
+        }
+    statuses = [answers[scope].status_code for scope in (Scope.READ, Scope.WRITE, Scope.ADMIN)]
+    assert statuses == [403, 403, 200]
 
 
 # ------------------------------------------------------------------------------------ figures of the database
