@@ -116,14 +116,12 @@ def test_the_metrics_are_for_the_operator_and_not_part_of_the_documented_api(doo
 
 def test_where_keys_are_needed_the_metrics_need_that_of_an_admin(settings: Settings, database: Database) -> None:
     with database.write() as session:
-        bearers = {scope: f"Bearer {keys.create(session, scope.value, scope)[1]}" for scope in Scope}
+        scopes = (Scope.READ, Scope.WRITE, Scope.ADMIN)
+        bearers = [f"Bearer {keys.create(session, scope.value, scope)[1]}" for scope in scopes]
     with TestClient(create_app(settings.model_copy(update={"keys": "required"}))) as api:
         problem(api.get("/metrics"), 401, "key_needed")
-        statuses = {
-            scope: api.get("/metrics", headers={"Authorization": bearers[scope]}).status_code for scope in Scope
-        }
-    statuses = [answers[scope].status_code for scope in (Scope.READ, Scope.WRITE, Scope.ADMIN)]
-    assert statuses == [403, 403, 200]
+        answers = [api.get("/metrics", headers={"Authorization": bearer}) for bearer in bearers]
+    assert [answer.status_code for answer in answers] == [403, 403, 200]
 
 
 # ------------------------------------------------------------------------------------ figures of the database
