@@ -42,6 +42,7 @@ ROUTES = [
     ("GET", "/presets", {"GET"}),
     ("POST", "/predict", {"POST"}),
     ("GET", "/digits", {"GET"}),
+    ("GET", "/workers", {"GET"}),
     ("GET", "/health/live", {"GET"}),
     ("GET", "/health/ready", {"GET"}),
 ]
@@ -371,7 +372,7 @@ def test_a_database_without_tables_is_unavailable_on_every_route(without_tables:
 def test_a_database_that_is_not_there_is_unavailable_on_every_route(tmp_path: Path) -> None:
     for url in (
         f"sqlite:///{tmp_path / 'nowhere' / 'bnlab.sqlite3'}",
-        "postgresql+psycopg://bnlab:secret@127.0.0.1:1/bnlab",
+        "postgresql+psycopg://bnlab:a-fit-one@127.0.0.1:1/bnlab",
     ):
         for api in serving(Settings(state_dir=tmp_path, database_url=url, dataset="mnist-5k")):
             use_each_route(api)
