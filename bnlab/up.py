@@ -35,7 +35,7 @@ HEALTH_TIMEOUT_S = 5.0
 POLL_INTERVAL_S = 0.2
 STOP_GRACE_S = 15.0
 LAST_LINES = 15
-KEYS_NEEDED = "Requests need an API key; `bnlab keys create NAME --scope admin` makes one and shows it once."
+KEYS_NEEDED = "Requests need an API key; `bnlab keys{option} create NAME --scope admin` makes one and shows it once."
 SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -208,7 +208,8 @@ def run(service: Service, say: Say = print) -> None:
                     f"data set {service.dataset}, state in {service.state_dir}; Ctrl-C stops it."
                 )
                 if service.keys_needed:
-                    say(KEYS_NEEDED)
+                    usual = service.state_dir == Path(".bnlab").absolute()
+                    say(KEYS_NEEDED.format(option="" if usual else f" --state-dir {service.state_dir}"))
                 service.watch()
         except KeyboardInterrupt:
             say("bnlab has stopped.")
@@ -240,6 +241,8 @@ def _needs_a_key(client: Client) -> bool:
         client.experiments(limit=1)
     except ApiProblem as problem:
         return problem.status == UNAUTHORIZED
+    except BnlabError:  # it was ready a moment ago; whether it is not any more, others see
+        return False
     return False
 
 

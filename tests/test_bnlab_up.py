@@ -323,7 +323,7 @@ def test_where_requests_need_a_key_it_says_how_to_make_one(tmp_path: Path) -> No
             raise KeyboardInterrupt
 
     run(Service("0.0.0.0", port=0, state_dir=tmp_path, say=said.append, commands=stand_ins(tmp_path, api=strict)), say)
-    assert "Requests need an API key; `bnlab keys create NAME --scope admin` makes one" in said[-3]
+    assert f"Requests need an API key; `bnlab keys --state-dir {tmp_path} create NAME --scope admin` makes one" in said[-3]
     assert said[-1] == "bnlab has stopped."
 
 

@@ -5,9 +5,9 @@ import pytest
 from conftest import TINY_SPEC
 from threadpoolctl import threadpool_info
 
+from models import results
 from models.datasets import Dataset
 from models.dense import DenseNetwork, starting_arrays
-from models.results import TestResult
 from models.spec import ArmName, ResolvedSpec, Spec, Statistics
 from worker.examination import SINGLE_PREDICTIONS, examine
 from worker.tensorflow_setup import prepare_tensorflow
@@ -24,9 +24,9 @@ def test_single_predictions_are_those_of_one_image_at_a_time(spec: ResolvedSpec,
     network = DenseNetwork(spec, arm, starting_arrays(spec, arm, 0))
     found = examine(network, digits, 0)
     images = digits.test_images[:SINGLE_PREDICTIONS].astype(np.float32) / np.float32(255)
-    results: dict[Statistics, TestResult | None] = {"population": found.population, "batch": found.batch}
+    each: dict[Statistics, results.TestResult | None] = {"population": found.population, "batch": found.batch}
     assert (found.batch is None) == (arm is ArmName.WITHOUT_BATCH_NORM)
-    for statistics, result in results.items():
+    for statistics, result in each.items():
         if result is None:
             continue
         one_by_one = [int(network.logits(image[None], statistics).argmax()) for image in images]
