@@ -261,9 +261,9 @@ def test_a_refusal_says_what_is_allowed_and_what_came(door: TestClient) -> None:
 
 
 def test_an_answer_stays_small_however_much_is_wrong(door: TestClient) -> None:
-    many = problem(door.post("/experiments", json={f"field {i}": i for i in range(40_000)}), 422)
+    many = problem(door.post("/experiments", json={f"field {i}": i for i in range(1_000)}), 422)
     assert len(many["errors"]) == 20
-    assert many["detail"].endswith("These are the first 20 of 40000 errors.")
+    assert many["detail"].endswith("These are the first 20 of 1000 errors.")
     (one,) = problem(door.post("/experiments", json={"x" * 1_000_000: "y" * 1_000}), 422)["errors"]
     assert len(one["field"]) < 200
     assert len(one["received"]) < 200
