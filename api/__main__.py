@@ -17,6 +17,7 @@ from api.app import create_app
 from api.protocol import patient
 from api.this_machine import is_loopback
 from models import logs
+from models.broker import prepare_folders
 from models.settings import Settings, read_settings
 
 KEEP_ALIVE_S = 5
@@ -43,6 +44,7 @@ def main() -> None:
     address, port = listener.getsockname()[:2]
     settings = settings.model_copy(update={"keys": keys_at(address, settings.keys)})
     logs.configure(settings.log_format)
+    make_folders(settings)
     give_memory_back()
     log.info("Listening at %s, port %d; API keys are %s.", address, port, settings.keys, extra={"action": "listen"})
     with suppress(KeyboardInterrupt):  # uvicorn has ended in order by then
@@ -74,6 +76,14 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         reason = str(getattr(error, "strerror", None) or error).partition(" (")[0].rstrip(".")
         sys.exit(f"Cannot listen at {host}, port {port}: {reason}.")
+
+
+def make_folders(settings: Settings) -> None:
+    """Make the folders that the API writes to; ends the process if that cannot be."""
+    try:
+        prepare_folders(settings)
+    except OSError as error:
+        sys.exit(f"Cannot use the folder {settings.state_dir} (BNLAB_STATE_DIR): {error.strerror}: {error.filename}.")
 
 
 def keys_at(address: str, asked: Literal["auto", "required", "off"]) -> Literal["required", "off"]:

@@ -14,10 +14,10 @@ from models import cautions
 from models.arms import Sample, device_name
 from models.cautions import Caution
 from models.curves import Curve
-from models.lanes import Lane
 from models.results import NetworkResult, TestResult
 from models.spec import CLASSES, FINISHED, ArmName, ResolvedSpec, Status
 from models.tables import Arm, Experiment
+from models.workers import Heard
 
 #: A network that is right more often than this has learned; one that guesses is right in a tenth.
 LEARNED = 0.2
@@ -186,7 +186,7 @@ class ExperimentAnswer(BaseModel):
     dataset_sha256: str
     waits_for: str | None = Field(
         description="While an arm is queued, what for: it begins with `a free worker` if there are workers that may "
-        "take it, else it says that none has been heard of."
+        "take it, else it says that none has been heard of, or why it takes none."
     )
     progress: ProgressAnswer
     arms: Arms
@@ -198,8 +198,8 @@ class ExperimentAnswer(BaseModel):
     finished_at: Moment | None
 
     @classmethod
-    def of(cls, experiment: Experiment, heard: frozenset[Lane]) -> "ExperimentAnswer":
-        """Return an experiment as users see it; `heard` are the lanes whose workers live (`api.waiting.heard_for`)."""
+    def of(cls, experiment: Experiment, heard: Heard) -> "ExperimentAnswer":
+        """Return an experiment as users see it; `heard` says which workers live (`api.waiting.heard_for`)."""
         spec = ResolvedSpec.model_validate(experiment.spec, strict=False)
         arms = experiment.arms
         answers = Arms(**{arm.name.value: ArmAnswer.of(arm) for arm in arms})

@@ -31,11 +31,10 @@ from api.callers import REFUSED, Callers, caller
 from api.dependencies import only_known_parameters
 from api.metrics import CountedRequests, Metrics
 from api.rates import RateHeaders
+from api.readiness import Readiness
 from api.requests import RequestIds
-from models import logs
-from models.broker import prepare_folders
 from models.database import POOL_SIZE, Database
-from models.settings import Settings, read_settings
+from models.settings import Settings
 from models.tracing import Tracer
 
 DESCRIPTION = """
@@ -51,10 +50,10 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        prepare_folders(settings)
         to_thread.current_default_thread_limiter().total_tokens = POOL_SIZE  # a thread never waits for a connection
         with app.state.metrics.served(settings):
             yield
+        app.state.callers.close()
         app.state.bodies.close()
         app.state.bells.close()
         app.state.database.close()
@@ -78,6 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.bodies = Bodies(settings.max_bodies_bytes)
     app.state.networks = NetworkCache(settings.network_cache_bytes)
     app.state.callers = Callers(settings, app.state.database)
+    app.state.readiness = Readiness()
     app.state.metrics = Metrics(app.state.database)
     app.state.tracer = tracer
     app.add_middleware(RateHeaders)
@@ -85,6 +85,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestIds, tracer=tracer)  # around the others: it answers what they let fall
     errors.install(app)
     headers.install(app)
+    _include_routes(app)
+    return app
+
+
+def _include_routes(app: FastAPI) -> None:
+    """Put the rooms behind the door, each with what is asked of a request before it."""
     app.include_router(documents.router)
     for room in (experiments, curves, history, networks, sweeps, presets, workers):
         checks = [Depends(caller), Depends(only_known_parameters)]
@@ -92,15 +98,7 @@ def create_app(settings: Settings) -> FastAPI:
     for room in (predictions, digits):  # they refuse unknown parameters by themselves
         app.include_router(room.router, dependencies=[Depends(caller)], responses=REFUSED)
     app.include_router(metrics.router)  # asks for an admin by itself
-    app.include_router(health.router)  # a probe has no key, and may ask as it likes
-    return app
-
-
-def from_environment() -> FastAPI:
-    """Return the application for the settings of the environment; what uvicorn's `--factory` calls."""
-    settings = read_settings()
-    logs.configure(settings.log_format)
-    return create_app(settings)
+    app.include_router(health.router)  # a probe has no key
 
 
 def _spans_for(tracer: Tracer) -> TelemetryConfig:

@@ -39,7 +39,7 @@ MOST_ERRORS = 1_000
 
 
 class Bodies:
-    """The bodies that this process has received and not yet read: so many bytes; large ones are read one at a time.
+    """The bodies that this process has received and not yet read: so many bytes; costly ones are read one at a time.
 
     The thread for them is always the same: memory that has been used for one body is used again for the next.
     """
@@ -69,8 +69,10 @@ class Bodies:
 
     async def read(self, body: bytearray, parse: Callable[[bytearray], Result]) -> Result:
         """Return what the body says: a large one in the thread, when its turn has come. Raises Busy."""
-        if len(body) <= SMALL_BODY_BYTES:
-            return parse(body)
+        return parse(body) if len(body) <= SMALL_BODY_BYTES else await self.read_aside(body, parse)
+
+    async def read_aside(self, body: bytearray, parse: Callable[[bytearray], Result]) -> Result:
+        """Return what a body of any size says, read in the thread when its turn has come. Raises Busy."""
         reading = self._reader.submit(copy_context().run, parse, body)
         waiting = asyncio.wrap_future(reading)
         try:

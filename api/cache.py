@@ -9,7 +9,8 @@ from models.database import Database
 from models.networks import StoredNetwork
 from models.spec import ArmName
 
-Key = tuple[UUID, ArmName, int]
+#: Whose network: the experiment's, its arm, which repeat.
+Place = tuple[UUID, ArmName, int]
 
 
 class NetworkCache:
@@ -17,29 +18,29 @@ class NetworkCache:
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
-        self._ready: OrderedDict[Key, StoredNetwork] = OrderedDict()
+        self._ready: OrderedDict[Place, StoredNetwork] = OrderedDict()
         self._lock = Lock()
         self._loading = Lock()
 
-    def ready(self, key: Key, owner: UUID | None = None) -> StoredNetwork | None:
+    def ready(self, place: Place, owner: UUID | None = None) -> StoredNetwork | None:
         """Return the network if it is loaded, and if it is this owner's; of None, everybody's are."""
         with self._lock:
-            found = self._ready.get(key)
+            found = self._ready.get(place)
             if found is None or owner not in (None, found.owner_id):
                 return None
-            self._ready.move_to_end(key)
+            self._ready.move_to_end(place)
             return found
 
-    def load(self, database: Database, key: Key, owner: UUID | None = None) -> StoredNetwork:
+    def load(self, database: Database, place: Place, owner: UUID | None = None) -> StoredNetwork:
         """Return the network, read from the database if need be; raises what `models.networks.read` raises."""
         with self._loading:  # one after the other: many at once would each take the memory of a network
-            found = self.ready(key, owner)
+            found = self.ready(place, owner)
             if found is not None:
                 return found
             with database.read() as session:
-                found = networks.read(session, *key, owner)
+                found = networks.read(session, *place, owner)
             with self._lock:
-                self._ready[key] = found
+                self._ready[place] = found
                 while len(self._ready) > 1 and self._bytes() > self._most_bytes:
                     self._ready.popitem(last=False)
             return found

@@ -3,6 +3,7 @@
 A route asks for a `ReaderDep`, `WriterDep` or `AdminDep`, before anything that reads the request's body.
 """
 
+import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -22,6 +23,8 @@ from models.keys import Key
 from models.scopes import Scope
 from models.settings import Settings
 
+log = logging.getLogger(__name__)
+
 #: The OpenAPI entries of what a caller may be told.
 REFUSED = responses(401, 403, 429)
 
@@ -40,20 +43,25 @@ class Caller:
     key: Key | None = None
 
     @property
-    def id(self) -> UUID | None:
+    def owner(self) -> UUID | None:
         """Whose is what is made now; None: nobody's."""
-        return self.key.id if self.key else None
+        return self.key.owner_id if self.key else None
 
     @property
     def sees(self) -> UUID | None:
         """Whose things are found; None: everybody's."""
-        return None if self.key is None or self.key.scope is Scope.ADMIN else self.key.id
+        return None if self.key is None or self.key.scope is Scope.ADMIN else self.key.owner_id
+
+    @property
+    def in_logs(self) -> dict[str, str]:
+        """Who it is, as a line of the log has it."""
+        return {"key_id": str(self.key.id)} if self.key else {}
 
     def quota(self, settings: Settings) -> Quota | None:
         """Return how many of its experiments may be active; None: as many as there is room for."""
         if self.key is None:
             return None
-        return Quota(self.key.id, self.key.max_active_experiments or settings.max_active_experiments)
+        return Quota(self.key.owner_id, self.key.max_active_experiments or settings.max_active_experiments)
 
 
 class Callers:
@@ -65,6 +73,10 @@ class Callers:
         self._rates = Rates()
         self._wrong_keys = Rates()
 
+    def close(self) -> None:
+        """End what it has begun."""
+        self._known.close()
+
     async def who(self, request: Request, text: str | None) -> Caller:
         """Return who asks. Raises KeyNeeded, RequestForbidden and TooManyRequests."""
         if self._settings.keys != "required":
@@ -73,7 +85,8 @@ class Callers:
         key = await self._known.find(text) if text else None
         if key is None:
             address = request.client.host if request.client else None
-            self._wrong_keys.count_wrong_key(address, self._settings.wrong_keys_per_minute)
+            self._wrong_keys.count_wrong_key(address, self._settings.wrong_keys_per_minute)  # bounds the lines below
+            log.info("A request without a valid key is refused.", extra={"action": "refuse", "address": address})
             raise KeyNeeded
         limit = key.requests_per_minute or self._settings.requests_per_minute
         within, allowance = self._rates.count(str(key.id), limit)
@@ -93,12 +106,14 @@ async def caller(
 ) -> Caller:
     """Return who asks, once for each request: whatever is wrong with a key, it gets the same answer."""
     callers: Callers = request.app.state.callers
-    return await callers.who(request, credentials.credentials if credentials else None)
+    one_key = credentials is not None and len(request.headers.getlist("authorization")) == 1
+    return await callers.who(request, credentials.credentials if credentials and one_key else None)
 
 
 def _with(needed: Scope) -> Callable[[Caller], Coroutine[Any, Any, Caller]]:
     async def check(found: Annotated[Caller, Depends(caller)]) -> Caller:
         if found.key is not None and not found.key.scope.includes(needed):
+            log.info("A key of scope %s is refused.", found.key.scope, extra={"action": "refuse", **found.in_logs})
             message = f"This needs an API key of scope {needed}, and this one has scope {found.key.scope}."
             raise ScopeTooSmall(message, needed=needed.value, scope=found.key.scope.value)
         return found

@@ -162,62 +162,63 @@ def _beginning(value: Any) -> str:
 
 
 def install(app: FastAPI) -> None:
-    """Teach the application the one shape of its errors."""
-
-    @app.exception_handler(BnlabError)
-    def _ours(_request: Request, error: BnlabError) -> JSONResponse:
-        status = next((status for kind, status in STATUS if isinstance(error, kind)), None)
-        if status is None:
-            log.error("%s", error.message, exc_info=error, extra={"action": "answer_500"})
-            return problem(500, error.code, error.message)
-        fields = error.errors if isinstance(error, InvalidInput) else []
-        answer = problem(status, error.code, error.message, fields, error.details)
-        if isinstance(error, KeyNeeded):
-            answer.headers["WWW-Authenticate"] = "Bearer"
-        if "retry_after_s" in error.details:  # where it is known, and not only guessed
-            answer.headers["Retry-After"] = str(error.details["retry_after_s"])
-        return answer
-
-    @app.exception_handler(RequestValidationError)
-    def _parameters(_request: Request, error: RequestValidationError) -> JSONResponse:
-        # the first part of a place is `query` or `path`: the parameter's name says enough
-        return problem(422, InvalidInput.code, "The request is not valid.", field_errors(error.errors(), skip=1))
-
-    @app.exception_handler(ValidationError)
-    def _stored(_request: Request, error: ValidationError) -> JSONResponse:
-        log.error("Stored data does not validate.", exc_info=error, extra={"action": "answer_500"})
-        return problem(500, "internal_error", "Something stored cannot be read; the service's log has the details.")
-
-    @app.exception_handler(HTTPException)
-    def _http(request: Request, error: HTTPException) -> JSONResponse:
-        name = phrase(error.status_code)
-        answer = problem(error.status_code, name.lower().replace(" ", "_"), error.detail or name)
-        answer.headers.update(error.headers or {})
-        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            answer.headers["Allow"] = ", ".join(_methods(app, request))
-        return answer
-
-    @app.exception_handler(OperationalError)
-    @app.exception_handler(InterfaceError)
-    @app.exception_handler(ProgrammingError)  # its tables are not there
-    @app.exception_handler(PoolTimeout)
-    def _database(_request: Request, error: Exception) -> JSONResponse:
-        log.error("The database does not answer.", exc_info=error, extra={"action": "answer_503"})
-        return problem(503, "database_unavailable", "The database does not answer; try again in a moment.")
-
-    @app.exception_handler(Exception)
-    def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
-        return unexpected()
-
+    """Teach the application the one shape of its errors. What nobody expects is answered by `api.requests`."""
+    app.exception_handler(BnlabError)(_ours)
+    app.exception_handler(RequestValidationError)(_parameters)
+    app.exception_handler(ValidationError)(_stored)
+    app.exception_handler(HTTPException)(_http)
+    for kind in (OperationalError, InterfaceError, ProgrammingError, PoolTimeout):  # the third: its tables are missing
+        app.exception_handler(kind)(_database)
     _document(app)
 
 
-def _methods(app: FastAPI, request: Request) -> list[str]:
+# All are async: for one that is not, the answer would wait for a thread, and they may all be busy.
+
+
+async def _ours(_request: Request, error: BnlabError) -> JSONResponse:
+    status = next((status for kind, status in STATUS if isinstance(error, kind)), None)
+    if status is None:
+        log.error("%s", error.message, exc_info=error, extra={"action": "answer_500"})
+        return problem(500, error.code, error.message)
+    fields = error.errors if isinstance(error, InvalidInput) else []
+    answer = problem(status, error.code, error.message, fields, error.details)
+    if isinstance(error, KeyNeeded):
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    if "retry_after_s" in error.details:  # where it is known, and not only guessed
+        answer.headers["Retry-After"] = str(error.details["retry_after_s"])
+    return answer
+
+
+async def _parameters(_request: Request, error: RequestValidationError) -> JSONResponse:
+    # the first part of a place is `query` or `path`: the parameter's name says enough
+    return problem(422, InvalidInput.code, "The request is not valid.", field_errors(error.errors(), skip=1))
+
+
+async def _stored(_request: Request, error: ValidationError) -> JSONResponse:
+    log.error("Stored data does not validate.", exc_info=error, extra={"action": "answer_500"})
+    return problem(500, "internal_error", "Something stored cannot be read; the service's log has the details.")
+
+
+async def _http(request: Request, error: HTTPException) -> JSONResponse:
+    name = phrase(error.status_code)
+    answer = problem(error.status_code, name.lower().replace(" ", "_"), error.detail or name)
+    answer.headers.update(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        answer.headers["Allow"] = ", ".join(_methods(request))
+    return answer
+
+
+async def _database(_request: Request, error: Exception) -> JSONResponse:
+    log.error("The database does not answer.", exc_info=error, extra={"action": "answer_503"})
+    return problem(503, "database_unavailable", "The database does not answer; try again in a moment.")
+
+
+def _methods(request: Request) -> list[str]:
     """Return what the path can be asked with, by all of its routes."""
     return [
         method
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in app.routes)
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
     ]
 
 

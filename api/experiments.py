@@ -14,7 +14,7 @@ from api.bodies import documented, json_body
 from api.callers import ReaderDep, WriterDep
 from api.dependencies import BellsDep, DatabaseDep, SettingsDep
 from api.errors import responses
-from api.idempotency import ACCEPTED, KeyHeader, accept
+from api.idempotency import ACCEPTED, KeyDep, accept
 from api.pages import PageRequest
 from api.requests import OriginDep
 from api.waiting import heard_for
@@ -59,7 +59,7 @@ def submit(
     database: DatabaseDep,
     bells: BellsDep,
     origin: OriginDep,
-    key: KeyHeader = None,
+    key: KeyDep,
 ) -> Response:
     """Accept an experiment: both arms are queued and committed before this answers.
 
@@ -69,15 +69,14 @@ def submit(
 
     def make(session: Session) -> ExperimentAnswer:
         admission.admit(session, 1, settings.max_queued_experiments, caller.quota(settings))
-        created = experiments.create(session, resolved, datasets.SHA256[resolved.dataset], caller.id, origin)
+        created = experiments.create(session, resolved, datasets.SHA256[resolved.dataset], caller.owner, origin)
         return _answer(session, created)
 
-    accepted = accept(database, router.prefix, spec, key, make, caller.id)
+    accepted = accept(database, router.prefix, spec, key, make, caller.owner)
     if not accepted.replayed:
         bells.ring(len(ArmName), resolved.device)
-        log.info(
-            "Experiment %s is accepted.", accepted.id, extra={"action": "accept", "experiment_id": str(accepted.id)}
-        )
+        about = {"action": "accept", "experiment_id": str(accepted.id), **caller.in_logs}
+        log.info("Experiment %s is accepted.", accepted.id, extra=about)
     return accepted.response()
 
 
@@ -107,7 +106,7 @@ def cancel(experiment_id: UUID, caller: WriterDep, database: DatabaseDep) -> Exp
     """Cancel an experiment: queued arms end at once, running ones within about a second; their points are kept."""
     with database.write() as session:
         answer = _answer(session, experiments.cancel(session, experiment_id, caller.sees))
-    about = {"action": "cancel", "experiment_id": str(experiment_id)}
+    about = {"action": "cancel", "experiment_id": str(experiment_id), **caller.in_logs}
     log.info("Experiment %s is asked to end.", experiment_id, extra=about)
     return answer
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Header, Response
+from fastapi import Depends, Header, Request, Response
 from pydantic import AfterValidator, BaseModel, WithJsonSchema
 from sqlalchemy.orm import Session
 
 from api.bodies import JSON
 from models import idempotency
 from models.database import Database
+from models.errors import FieldError, InvalidInput
 from models.spec import out_of_bounds
 
 KEY, REPLAYED = "Idempotency-Key", "Idempotency-Replayed"
@@ -27,7 +28,7 @@ def _check(key: str) -> str:
     return key
 
 
-KeyHeader = Annotated[
+_KeyHeader = Annotated[
     Annotated[str, AfterValidator(_check), WithJsonSchema({"type": "string", "pattern": f"^{PATTERN}$"})] | None,
     Header(
         alias=KEY,
@@ -37,6 +38,17 @@ KeyHeader = Annotated[
         "`idempotency_key_reused`). A request that was refused took no key.",
     ),
 ]
+
+
+async def _only_key(request: Request, key: _KeyHeader = None) -> str | None:
+    """Return the key of a request; of several, none would be the one that its sender means."""
+    given = request.headers.getlist(KEY)
+    if len(given) > 1:
+        raise InvalidInput([FieldError(KEY, "one header of this name", ", ".join(given))])
+    return key
+
+
+KeyDep = Annotated[str | None, Depends(_only_key)]
 
 #: The OpenAPI entry of what `Accepted.response` returns.
 ACCEPTED: dict[int | str, dict[str, Any]] = {

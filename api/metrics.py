@@ -92,7 +92,11 @@ class Metrics:
             server, thread = start_http_server(settings.metrics_port, settings.metrics_host, self.registry)
         except OSError as error:
             log.warning(
-                "No metrics at %s:%d: %s.", settings.metrics_host, settings.metrics_port, error.strerror or error
+                "No metrics at %s:%d: %s.",
+                settings.metrics_host,
+                settings.metrics_port,
+                error.strerror or error,
+                extra={"action": "skip_metrics"},
             )
             yield
             return

@@ -45,7 +45,8 @@ IMAGE_SCHEMA: JsonDict = {
     ]
 }
 EXAMPLES = {"blank": {"summary": "A blank image, newest experiment", "value": {"image": [0.0] * 784}}}
-PICTURE = {"schema": {"type": "string", "contentMediaType": "image/*", "description": images.ALLOWED_PICTURE}}
+PICTURE_IN_WORDS = f"{images.ALLOWED_PICTURE}; at most {SMALL_BODY_BYTES:,} bytes, beyond, 413"
+PICTURE = {"schema": {"type": "string", "contentMediaType": "image/*", "description": PICTURE_IN_WORDS}}
 
 
 class Choice(BaseModel):
@@ -116,17 +117,17 @@ async def predict(
     cache: NetworksDep,
 ) -> Prediction | Predictions:
     """Recognise one digit or several, sent as JSON; or one as PNG or JPEG with the same choices as query parameters."""
+    bodies: Bodies = request.app.state.bodies
     kind = content_type(request, (JSON, *images.FORMATS))
     if kind != JSON:
-        async with received(request) as body:
-            image = images.from_picture(body, kind)
+        async with received(request, min(SMALL_BODY_BYTES, settings.max_body_bytes)) as body:
+            image = await bodies.read_aside(body, partial(images.from_picture, media_type=kind))
         answer = await _answer(image[np.newaxis], choice, caller.sees, database, cache)
         metrics_of(request).predicted(choice.arm, choice.statistics, 1)
         return _one(answer)
     if request.query_params:
         allowed = "no query parameters beside JSON: write the choice into the body"
         raise InvalidInput([FieldError(name, allowed, value) for name, value in request.query_params.items()])
-    bodies: Bodies = request.app.state.bodies
     async with received(request, settings.max_images_body_bytes) as body:
         asked, several, pixels = await bodies.read(body, _read)
     answer = await _answer(pixels, asked, caller.sees, database, cache)
@@ -169,11 +170,11 @@ async def _answer(
     experiment_id = choice.experiment
     if experiment_id is None:
         experiment_id = await to_thread.run_sync(_newest, database, owner)
-    key = (experiment_id, choice.arm, choice.replicate)
+    place = (experiment_id, choice.arm, choice.replicate)
     # A loaded network answers for one image in less time than a change of threads takes.
-    trained = cache.ready(key, owner)
+    trained = cache.ready(place, owner)
     if trained is None:
-        trained = await to_thread.run_sync(cache.load, database, key, owner)
+        trained = await to_thread.run_sync(cache.load, database, place, owner)
     ask = partial(_probabilities, trained.network, pixels, choice)
     probabilities = ask() if len(pixels) == 1 else await to_thread.run_sync(ask)
     return Predictions(

@@ -2,7 +2,7 @@
 
 from starlette.types import Scope
 
-#: Of a path that no route has; the documents' own pages are of this kind too.
+#: Of a path that no route has.
 UNKNOWN = "unknown"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 

@@ -10,11 +10,11 @@ from pydantic import BaseModel, Field
 
 from api.answers import ArmAnswer, ExperimentAnswer, Moment, ProgressAnswer
 from models.grid import SweepRequest, Values
-from models.lanes import Lane
 from models.presets import Published, PublishedArm, PublishedInference
 from models.spec import FINISHED, ArmName, Status
 from models.sweeps import Summary
 from models.tables import Experiment, Sweep
+from models.workers import Heard
 
 
 class ArmDifference(BaseModel):
@@ -119,9 +119,7 @@ class SweepAnswer(SweepSummary):
     experiments: list[SweepRow]
 
     @classmethod
-    def whole(
-        cls, sweep: Sweep, summary: Summary, experiments: Sequence[Experiment], heard: frozenset[Lane]
-    ) -> "SweepAnswer":
+    def whole(cls, sweep: Sweep, summary: Summary, experiments: Sequence[Experiment], heard: Heard) -> "SweepAnswer":
         """Return a sweep as users see it; `heard` as for an experiment."""
         combinations = SweepRequest.model_validate(sweep.request).combinations()
         rows = []

@@ -14,7 +14,7 @@ from api.bodies import documented, json_body
 from api.callers import ReaderDep, WriterDep
 from api.dependencies import BellsDep, DatabaseDep, SettingsDep
 from api.errors import responses
-from api.idempotency import ACCEPTED, KeyHeader, accept
+from api.idempotency import ACCEPTED, KeyDep, accept
 from api.negotiation import MEDIA_TYPES, negotiated
 from api.pages import PageRequest
 from api.requests import OriginDep
@@ -72,7 +72,7 @@ def submit(
     database: DatabaseDep,
     bells: BellsDep,
     origin: OriginDep,
-    key: KeyHeader = None,
+    key: KeyDep,
 ) -> Response:
     """Accept a sweep: all of its experiments are queued and committed before this answers, or none is.
 
@@ -83,13 +83,13 @@ def submit(
     def make(session: Session) -> SweepAnswer:
         admission.admit(session, len(resolved), settings.max_queued_experiments, caller.quota(settings))
         specs = [(spec, datasets.SHA256[spec.dataset]) for spec in resolved]
-        return _answer(session, sweeps.create(session, asked, specs, caller.id, origin))
+        return _answer(session, sweeps.create(session, asked, specs, caller.owner, origin))
 
-    accepted = accept(database, router.prefix, asked, key, make, caller.id)
+    accepted = accept(database, router.prefix, asked, key, make, caller.owner)
     if not accepted.replayed:
         for device, count in Counter(spec.device for spec in resolved).items():
             bells.ring(count * len(ArmName), device)
-        about = {"action": "accept", "sweep_id": str(accepted.id)}
+        about = {"action": "accept", "sweep_id": str(accepted.id), **caller.in_logs}
         log.info("Sweep %s is accepted, %d experiments.", accepted.id, len(resolved), extra=about)
     return accepted.response()
 
@@ -176,7 +176,8 @@ def cancel(sweep_id: UUID, caller: WriterDep, database: DatabaseDep) -> SweepAns
     """Cancel a sweep: what waits ends at once, what runs within about a second; results and points are kept."""
     with database.write() as session:
         sweeps.cancel(session, sweep_id, caller.sees)
-    log.info("Sweep %s is asked to end.", sweep_id, extra={"action": "cancel", "sweep_id": str(sweep_id)})
+    about = {"action": "cancel", "sweep_id": str(sweep_id), **caller.in_logs}
+    log.info("Sweep %s is asked to end.", sweep_id, extra=about)
     with database.read() as session:
         return _answer(session, sweep_id, caller.sees)
 

@@ -11,25 +11,32 @@ from fastapi import Request
 
 from models.errors import RequestForbidden
 
+PROXYS_OWN = frozenset({"forwarded", "via", "x-real-ip"})
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 OTHER_SITES = frozenset({"cross-site", "same-site"})  # same-site: another port, another name of the same domain
 
 
 def refuse_strangers(request: Request) -> None:
-    """Raise RequestForbidden if a request came over a network, by a strange name, or from another site's page."""
-    server = (request.scope.get("server") or ("", None))[0]
-    if _is_address(server):  # else it came through a socket file, or from a test
-        if not is_loopback(server):
-            raise RequestForbidden(
-                f"API keys are off, so only requests from this machine are taken, and this one came to {server}; "
-                "listen to 127.0.0.1 only, or set BNLAB_KEYS=required and give keys out."
-            )
-        host = _host(f"//{request.headers.get('host', '')}")
-        if not is_loopback(host):
-            raise RequestForbidden(
-                "API keys are off, so this service has no name but localhost, and the header Host has another; ask "
-                "http://127.0.0.1 or http://localhost, or set BNLAB_KEYS=required and give keys out."
-            )
+    """Raise RequestForbidden if a request came over a network, by a proxy or a strange name, or from another's page.
+
+    A proxy that sets none of its headers cannot be told from this machine's user: behind any, keys are needed.
+    """
+    server = (request.scope.get("server") or ("no address", None))[0]
+    if not (_is_address(server) and is_loopback(server)):
+        raise RequestForbidden(
+            f"API keys are off, so only requests from this machine are taken, and this one came to {server}; "
+            "listen to 127.0.0.1 only, or set BNLAB_KEYS=required and give keys out."
+        )
+    if any(name in PROXYS_OWN or name.startswith("x-forwarded-") for name in request.headers):
+        raise RequestForbidden(
+            "API keys are off, so only requests from this machine are taken, and this one came through a proxy; ask "
+            "http://127.0.0.1 without one, or set BNLAB_KEYS=required and give keys out."
+        )
+    if not is_loopback(_host(f"//{request.headers.get('host', '')}")):
+        raise RequestForbidden(
+            "API keys are off, so this service has no name but localhost, and the header Host has another; ask "
+            "http://127.0.0.1 or http://localhost, or set BNLAB_KEYS=required and give keys out."
+        )
     if request.method not in READING and _comes_from_another_site(request):
         raise RequestForbidden(
             "API keys are off, so nothing is changed for pages of other sites, and this request came from one; set "

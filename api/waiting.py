@@ -5,17 +5,14 @@ from collections.abc import Iterable
 from sqlalchemy.orm import Session
 
 from models import workers
-from models.lanes import Lane, open_to
 from models.spec import Device, Status
 from models.tables import Experiment
-
-#: What users know a worker by, for each device that a spec may ask for.
-WORKERS: dict[Device, str] = {"auto": "worker", "cpu": "worker without a GPU", "gpu": "worker with a GPU"}
+from models.workers import Heard
 
 
-def heard_for(session: Session, experiments: Iterable[Experiment]) -> frozenset[Lane]:
-    """Return the lanes in which a worker was heard of; if nothing waits, nobody is asked for: none."""
-    return workers.lanes(session) if any(map(waits, experiments)) else frozenset()
+def heard_for(session: Session, experiments: Iterable[Experiment]) -> Heard:
+    """Return in which lanes a worker was heard of; if nothing waits, nobody is asked for: none."""
+    return workers.heard(session) if any(map(waits, experiments)) else {}
 
 
 def waits(experiment: Experiment) -> bool:
@@ -23,9 +20,9 @@ def waits(experiment: Experiment) -> bool:
     return any(arm.status is Status.QUEUED for arm in experiment.arms)
 
 
-def waits_for(device: Device, heard: frozenset[Lane]) -> str:
+def waits_for(device: Device, heard: Heard) -> str:
     """Return what an arm waits for that asks for this device."""
-    worker = WORKERS[device]
-    if heard.isdisjoint(open_to(device)):
-        return f"a {worker}: none has been heard of for {workers.SILENT_S:.0f} s"
-    return f"a free {worker}"
+    worker = workers.WORKERS[device]
+    if (lacking := workers.lacking(device, heard)) is None:
+        return f"a free {worker}"
+    return f"a {worker}: {lacking}"

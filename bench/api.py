@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.report import print_table
+from faults.servers import free_port
 from models import arms, datasets, experiments, networks
 from models.database import Database
 from models.dense import DenseNetwork, starting_arrays, weights_sha256
@@ -31,7 +31,7 @@ def main() -> None:
         store_a_network(Path(folder))
         starts = []
         for last in [False] * (STARTS - 1) + [True]:
-            port = _free_port()
+            port = free_port()
             command = [sys.executable, "-m", "api", "--port", str(port)]
             begin = time.perf_counter()
             with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
@@ -119,13 +119,6 @@ def _wait_for(port: int) -> None:
         except OSError:
             time.sleep(0.01)
     raise TimeoutError
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _resident_mb(pid: int) -> float:

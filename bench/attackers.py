@@ -33,8 +33,6 @@ BODIES: dict[str, tuple[str, bytes]] = {
     "a spec": ("/experiments", b"{" + b",".join(b'"%06d":1' % i for i in range(BODY_BYTES // 11)) + b"}"),
 }
 
-Life = tuple[float, bool]
-
 
 class Attack:
     """Attackers that begin again whenever they are cut, and what became of them."""

@@ -53,8 +53,9 @@ _NUMBERED_ARMS = """
     ) AS arms
 """
 _KEYS = """
-    INSERT INTO api_keys (id, name, key_sha256, beginning, scope, created_at)
-    SELECT md5('key ' || k)::uuid, 'key ' || k, encode(sha256(('key ' || k)::bytea), 'hex'), 'key', 'write', now()
+    INSERT INTO api_keys (id, owner_id, name, key_sha256, beginning, scope, created_at)
+    SELECT md5('key ' || k)::uuid, md5('key ' || k)::uuid, 'key ' || k, encode(sha256(('key ' || k)::bytea), 'hex'),
+        'key', 'write', now()
     FROM generate_series(0, :keys) AS k
 """
 _SWEEPS = """

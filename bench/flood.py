@@ -44,8 +44,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), ATTACK_S)
     rows = [
-        ("/health/live, new connection, calm: p50 and p99, ms", *of(found.calm_ms)),
-        ("/health/live, new connection, attacked: p50 and p99, ms", *of(found.attacked_ms)),
+        ("/health/live, new connection, calm: p50 and p99, ms", *p50_and_p99(found.calm_ms)),
+        ("/health/live, new connection, attacked: p50 and p99, ms", *p50_and_p99(found.attacked_ms)),
         ("the slowest answer to it, ms", f"{max(found.attacked_ms):.0f}", f"of {len(found.attacked_ms)}"),
         ("memory before, and the most, MB", f"{found.memory_before_mb:.0f}", f"{found.memory_most_mb:.0f}"),
         ("slow clients cut, and not", str(found.attack["cut"]), str(found.attack["survivors"])),
@@ -96,7 +96,7 @@ def _predict(server: Server) -> float:
     return 1_000 * (time.perf_counter() - begin)
 
 
-def of(times: list[float]) -> tuple[str, str]:
+def p50_and_p99(times: list[float]) -> tuple[str, str]:
     """Return the median and the 99th percentile."""
     p50, p99 = np.percentile(times, [50, 99])
     return f"{p50:.1f}", f"{p99:.1f}"

@@ -128,7 +128,8 @@ def _filled(server: Postgres, count: int, folder: Path) -> Iterator[Volume]:
     ids = [filling.experiment_id(number) for number in numbers]
     with database.read() as session:
         cursors = [(session.get_one(Experiment, id).created_at, id) for id in ids]
-    with TestClient(create_app(Settings(database_url=url, state_dir=folder, dataset="mnist-5k"))) as api:
+    app = create_app(Settings(database_url=url, state_dir=folder, dataset="mnist-5k"))
+    with TestClient(app, base_url="http://127.0.0.1") as api:
         yield Volume(count, database, api, ids, cursors)
     database.close()
 

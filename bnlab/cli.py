@@ -269,14 +269,14 @@ def lesson(
     """
     from bnlab.connection import given
     from bnlab.lesson import run_here, run_there
-    from bnlab.up import Service
+    from bnlab.up import service_of_one_command
 
     request = {"base": given(replicates=replicates, seed=seed, dataset=dataset), "presets": "lesson"}
     with plain_errors():
         if context.obj.url:
             code = run_there(context.obj.url, context.obj.api_key, request, report)
         else:
-            code = run_here(Service(port=0, state_dir=state_dir), request, report)
+            code = run_here(service_of_one_command(state_dir), request, report)
         raise typer.Exit(code)
 
 

@@ -14,7 +14,7 @@ from bnlab.figures import accuracy, four_places
 from bnlab.progress import ArmBars
 from bnlab.tables import ARMS, failure
 from bnlab.terminal_curve import draw
-from bnlab.up import Service
+from bnlab.up import service_of_one_command
 
 PRESET = "relu-0.01-good-weights-2000"
 DIGITS = 10
@@ -31,7 +31,7 @@ def run(state_dir: Path) -> int:
     console = Console(highlight=False)
     with stop_signals_interrupt():
         try:
-            with Service(port=0, state_dir=state_dir) as service, Client(service.url) as client:
+            with service_of_one_command(state_dir) as service, Client(service.url) as client:
                 return tell(client, service.state_dir / "demo-curve.png", console)
         except KeyboardInterrupt:
             console.print("The demo was stopped.")

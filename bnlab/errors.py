@@ -13,6 +13,7 @@ BnlabError
 └── CannotRun               of `bnlab up`, `bnlab demo` and `bnlab lesson`
     ├── NeedsRepository
     ├── StateFolderTaken
+    ├── StateFolderUnusable
     ├── CannotListen
     ├── StepFailed
     ├── ChildEnded
@@ -118,6 +119,10 @@ class StateFolderTaken(CannotRun):
     """The state folder {state_dir} is in use by another `bnlab up`{where}. Use that one, stop it, or choose another
     folder with --state-dir.
     """
+
+
+class StateFolderUnusable(CannotRun):
+    """The state folder {state_dir} cannot be used: {reason}. Choose another folder with --state-dir."""
 
 
 class CannotListen(CannotRun):

@@ -7,11 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from http.client import UNAUTHORIZED
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from bnlab.children import Child, end_in_order, ending_in_words, signals_held_back, stop_signals_interrupt
@@ -24,6 +24,7 @@ from bnlab.errors import (
     ChildEnded,
     NotReady,
     ServerUnreachable,
+    StateFolderUnusable,
     StepFailed,
     UnexpectedAnswer,
 )
@@ -55,6 +56,7 @@ class Service:
         say: Say = print,
         commands: Callable[[str, int, int], Commands] = repository_commands,
         ready_timeout_s: float = 60.0,
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.host, self.port, self.workers = host, port, workers
         self.state_dir = state_dir.expanduser().absolute()
@@ -64,6 +66,7 @@ class Service:
         self._say = say
         self._commands = commands
         self._ready_timeout_s = ready_timeout_s
+        self._settings = settings
         self._guard: Guard | None = None
         self._supervisor: Supervisor | None = None
         self._held = ExitStack()  # the guard and the lock, let go in this order
@@ -127,13 +130,17 @@ class Service:
     def _start(self) -> None:
         root = repository_root(Path(__file__).parent)
         logs = self.state_dir / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
-        lock = StateLock(self.state_dir)
+        try:
+            logs.mkdir(parents=True, exist_ok=True)
+            lock = StateLock(self.state_dir)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StateFolderUnusable(state_dir=self.state_dir, reason=reason) from error
         self._held.callback(lock.release)
         self.port = free_port(self.host, self.port)
         lock.write(self.url)
         commands = self._commands(self.host, self.port, self.workers)
-        env = environment(self.state_dir)
+        env = {**environment(self.state_dir), **self._settings}
         self.dataset = self._choose_dataset(commands.datasets, root, env)
         env["BNLAB_DATASET"] = self.dataset
         _run_step("The upgrade of the database", commands.migrations, root, env, errors=subprocess.STDOUT)
@@ -213,6 +220,13 @@ def run(service: Service, say: Say = print) -> None:
                 service.watch()
         except KeyboardInterrupt:
             say("bnlab has stopped.")
+
+
+def service_of_one_command(
+    state_dir: Path, commands: Callable[[str, int, int], Commands] = repository_commands
+) -> Service:
+    """Return a service that only the command that starts it will ask: at a free port, and without keys."""
+    return Service(port=0, state_dir=state_dir, commands=commands, settings={"BNLAB_KEYS": "off"})
 
 
 def environment(state_dir: Path) -> dict[str, str]:

@@ -39,7 +39,7 @@ CLOCK_IS_READ_EVERY_S = 0.2
 
 def install() -> None:
     """Sabotage this process."""
-    folder = Path(os.environ["BNLAB_FAULTS_DIR"])
+    folder = Path(os.environ["FAULTS_DIR"])
     for name, (module, function) in TRANSACTIONS.items():
         setattr(module, function, _tagging(name, getattr(module, function)))
     for name, (module, function) in CALLS.items():

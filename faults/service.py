@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[1]
 READY = re.compile(r"bnlab is ready at (http://127\.0\.0\.1:\d+) ")
 LEASE_S = 3.0
 
-#: As it is shipped, but for the data set: another one may not be at hand.
-AS_SHIPPED = {"BNLAB_DATASET": "mnist-5k"}
+#: As it is shipped, but for the data set and a GPU, which may or may not be at hand.
+AS_SHIPPED = {"BNLAB_DATASET": "mnist-5k", "BNLAB_DEVICE": "cpu"}
 #: Everything happens often, so that much can be done to it in little time.
 HURRIED = {
     **AS_SHIPPED,
@@ -52,7 +52,7 @@ class ServiceUnderTest(Processes):
         self._told: Mapping[str, str] = {
             **told,
             **SABOTAGED,
-            "BNLAB_FAULTS_DIR": str(self.levers),
+            "FAULTS_DIR": str(self.levers),
             **{name: value for name, value in given.items() if value},
         }
         self.database = Database(database_url or f"sqlite:///{self.state_dir / 'bnlab.sqlite3'}")

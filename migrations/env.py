@@ -3,7 +3,7 @@
 import time
 
 from alembic import context
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 
 from models.database import make_engine
 from models.settings import Settings
@@ -31,13 +31,24 @@ def main() -> None:
 
 
 def prepare_postgres(connection: Connection) -> None:
-    """Wait until no other process migrates; then set the limits: none for the work, a short one for each lock."""
+    """Wait until no other process migrates; then set the limits: none for the work, a short one for most locks."""
     # By looking again and again: who waited inside Postgres would be waited for by an index that is built meanwhile.
     while not connection.execute(text("SELECT pg_try_advisory_lock(:turn)"), {"turn": TURN}).scalar():
         connection.commit()
         time.sleep(0.1)
-    connection.exec_driver_sql(f"SET statement_timeout = 0; SET lock_timeout = '{LOCK_TIMEOUT}'")
+    connection.exec_driver_sql("SET statement_timeout = 0; SET lock_timeout = 0")
     connection.commit()
+    event.listen(connection, "begin", limit_locks)
+
+
+def limit_locks(connection: Connection) -> None:
+    """Let a transaction wait for each lock a short time.
+
+    Outside of one, indexes are built concurrently: that waits for old transactions with nobody behind it, and each try
+    reads the whole table anew. So it waits for as long as they last.
+    """
+    if not connection.connection.dbapi_connection.autocommit:  # type: ignore[union-attr]
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
 
 
 def run(connection: Connection) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.orm import Session
 
 from models.errors import FieldError, InvalidInput, QueueFull, QuotaUsedUp
@@ -32,20 +32,29 @@ def admit(session: Session, count: int, limit: int, quota: Quota | None = None) 
     _refuse_what_never_fits(count, limit, quota)
     if session.get_bind().dialect.name == "postgresql":  # on SQLite there is one writer as it is
         session.execute(text("SELECT pg_advisory_xact_lock(:door)"), {"door": _DOOR})
-    experiments = select(func.count(Arm.experiment_id.distinct()))
     if quota is not None:
         # An arm ends with this moment; asked like this, the owner's index has the answer.
-        active = session.scalars(experiments.where(Arm.owner_id == quota.owner, Arm.finished_at.is_(None))).one()
+        active = _experiments(session, Arm.owner_id == quota.owner, Arm.finished_at.is_(None))
         if active + count > quota.limit:
             message = (
                 f"{active} experiments of this API key wait or run, and at most {quota.limit} may; submit this again "
                 "when some have ended."
             )
             raise QuotaUsedUp(message, active=active, limit=quota.limit)
-    waiting = session.scalars(experiments.where(Arm.status == Status.QUEUED)).one()
+    waiting = waiting_experiments(session)
     if waiting + count > limit:
         message = f"{waiting} experiments wait, and at most {limit} may; submit this again when some have begun."
         raise QueueFull(message, queued=waiting, limit=limit)
+
+
+def waiting_experiments(session: Session) -> int:
+    """Return how many experiments wait."""
+    return _experiments(session, Arm.status == Status.QUEUED)
+
+
+def _experiments(session: Session, *of: ColumnElement[bool]) -> int:
+    """Return how many experiments have such an arm."""
+    return session.scalars(select(func.count(Arm.experiment_id.distinct())).where(*of)).one()
 
 
 def _refuse_what_never_fits(count: int, limit: int, quota: Quota | None) -> None:

@@ -78,15 +78,15 @@ def any_waits(session: Session, lane: Lane) -> bool:
     return bool(_devices_that_wait(session, lane))
 
 
-def any_waits_for(session: Session, lane: Lane, seconds: float) -> bool:
-    """Return whether an arm that heads a queue of this lane could have been claimed all this time."""
+def neglected(session: Session, lane: Lane, seconds: float) -> UUID | None:
+    """Return an arm that now heads a queue of this lane, and could have been claimed at any time since then."""
     then = clock.in_seconds(-seconds)
     heads = _heads(lane)
     came_later = select(ArmEvent.id).where(ArmEvent.arm_id == Arm.id, ArmEvent.at > then).exists()
     query = select(Arm.id).where(
         Arm.id.in_(select(heads.c.id)), or_(Arm.not_before.is_(None), Arm.not_before < then), ~came_later
     )
-    return session.scalars(query.limit(1)).one_or_none() is not None
+    return session.scalars(query.limit(1)).one_or_none()
 
 
 def claim(session: Session, worker: str, fingerprint: Fingerprint, lease_s: float, lane: Lane) -> Claim | None:

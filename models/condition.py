@@ -47,11 +47,6 @@ def now(session: Session) -> datetime:
     return session.scalars(select(clock.now())).one()
 
 
-def waiting_experiments(session: Session) -> int:
-    """Return how many experiments wait, as `models.admission` counts them."""
-    return session.scalars(select(func.count(Arm.experiment_id.distinct())).where(Arm.status == Status.QUEUED)).one()
-
-
 def stuck(session: Session, for_s: float) -> int:
     """Return how many arms run whose lease has been over for so long: nobody has taken them back."""
     over = or_(Arm.lease_expires_at.is_(None), Arm.lease_expires_at < clock.in_seconds(-for_s))

@@ -10,6 +10,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from models.clock import clock_timestamp
+from models.passwords import without_names
 
 #: Connections of one process. The API runs as many threads, so a request never waits for a connection.
 POOL_SIZE = 20
@@ -31,6 +32,12 @@ POSTGRES_OPTIONS = {
 POSTGRES_LIMITS = (
     "SET lock_timeout = '10s'; SET statement_timeout = '120s'; SET idle_in_transaction_session_timeout = '120s'"
 )
+
+
+def said(error: Exception) -> str:
+    """Return what the database said, in a line; what is no more than the statement's story is left out."""
+    words = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+    return without_names(words.splitlines()[0])
 
 
 class Database:

@@ -6,7 +6,6 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, insert, or_, select, update
@@ -33,6 +32,7 @@ class Key:
     """What a valid key is and may do; where it has no limit of its own, the settings have one."""
 
     id: UUID
+    owner_id: UUID
     name: str
     scope: Scope
     requests_per_minute: int | None
@@ -43,21 +43,26 @@ def create(
     session: Session,
     name: str,
     scope: Scope,
-    expires_at: datetime | None = None,
+    expires_in_s: float | None = None,
     requests_per_minute: int | None = None,
     max_active_experiments: int | None = None,
+    owner_id: UUID | None = None,
 ) -> tuple[ApiKey, str]:
-    """Insert a new key, and return it with its text, which nobody can ever read again. Raises InvalidInput."""
+    """Insert a new key, and return it with its text, which nobody can ever read again. Raises InvalidInput.
+
+    Without an owner it is the first key of a new one.
+    """
     _check(name, requests_per_minute, max_active_experiments)
-    text = PREFIX + secrets.token_urlsafe(32)
+    id, text = uuid4(), PREFIX + secrets.token_urlsafe(32)
     row = {
-        "id": uuid4(),
+        "id": id,
+        "owner_id": owner_id or id,
         "name": name,
         "key_sha256": sha256(text),
         "beginning": text[:SHOWN_CHARACTERS],
         "scope": scope,
         "created_at": clock.now(),
-        "expires_at": expires_at,
+        "expires_at": None if expires_in_s is None else clock.in_seconds(expires_in_s),
         "requests_per_minute": requests_per_minute,
         "max_active_experiments": max_active_experiments,
     }
@@ -76,7 +81,7 @@ def find(session: Session, text: str) -> Key | None:
     ).one_or_none()
     if row is None or not hmac.compare_digest(row.key_sha256, hashed):
         return None
-    return Key(row.id, row.name, row.scope, row.requests_per_minute, row.max_active_experiments)
+    return Key(row.id, row.owner_id, row.name, row.scope, row.requests_per_minute, row.max_active_experiments)
 
 
 def use_is_due(session: Session, key_id: UUID) -> bool:

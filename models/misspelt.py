@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from models.settings import Settings
 
 PREFIX = "BNLAB_"
-#: What the command line reads, and the programs that break the service on purpose.
-OF_OTHERS = ("BNLAB_URL", "BNLAB_API_KEY", "BNLAB_FAULTS_DIR")
+#: What the command line reads.
+OF_OTHERS = ("BNLAB_URL", "BNLAB_API_KEY")
 
 
 def sentences(names: Iterable[str] | None = None) -> list[str]:

@@ -18,6 +18,8 @@ _WORDS = (
 _PLACEHOLDER = re.compile(rf"(?:{'|'.join(_WORDS)})*", re.IGNORECASE)
 _LINE = re.compile(r"[!-~]+")
 _ADDRESS = re.compile(r"(?P<scheme>[^:/]+://)(?:(?P<user>[^:/@]*)(?::(?P<password>[^@]*))?@)?(?P<place>.*)", re.DOTALL)
+#: What stands before the last @ of an address that is spelt right.
+_BEFORE_AT = re.compile(r"(?P<kept>[A-Za-z][A-Za-z0-9+.-]*://[\w.-]*)(?P<password>:.*)?", re.DOTALL)
 
 ALLOWED = (
     f"one line of {SHORTEST} to {LONGEST} visible ASCII characters, at least {FEWEST_CHARACTERS} of them different, "
@@ -72,6 +74,15 @@ def with_password(address: str, file: Path | None) -> str:
 
 
 def without_password(address: str) -> str:
-    """Return an address that may be shown: a password in it is hidden, also where the address is broken."""
-    shown = re.sub(r"(?<=://)([^/@:]*):.*@", r"\1:***@", address, flags=re.DOTALL)
-    return re.sub(r"(?<=[?&]password=)[^&]*", "***", shown)
+    """Return an address that may be shown: a password in it is hidden. Of a misspelt one, all before the @ is."""
+    shown = re.sub(r"(?<=[?&]password=)[^&]*", "***", address)
+    before, at, place = shown.rpartition("@")
+    if not at:
+        return shown
+    spelt = _BEFORE_AT.fullmatch(before)
+    return f"{spelt['kept']}{':***' if spelt['password'] else ''}@{place}" if spelt else f"***@{place}"
+
+
+def without_names(text: str) -> str:
+    """Return what a server or a driver said, with nothing that stands before an @: it may be a piece of a password."""
+    return re.sub(r"[^\s\"']+@", "***@", text)

@@ -61,15 +61,18 @@ def measure(session: Session, experiment_ids: Sequence[UUID]) -> Amount:
     return Amount(experiments=len(experiment_ids), points=points, networks=networks, networks_bytes=int(size))
 
 
-def remove(session: Session, experiment_ids: Sequence[UUID], before: datetime) -> int:
-    """Remove those of the experiments that may go and are of no sweep, with all that is theirs; return how many."""
-    gone = session.execute(
-        delete(Experiment)
-        .where(Experiment.id.in_(experiment_ids), Experiment.sweep_id.is_(None), *_may_go(before))
-        .returning(Experiment.id)
-        .execution_options(synchronize_session=False)
+def remove(session: Session, experiment_ids: Sequence[UUID], before: datetime) -> Amount:
+    """Remove those of the experiments that may go and are of no sweep, with all that is theirs; return what went.
+
+    Whoever removes them meanwhile is waited for; what it has taken is no part of the answer.
+    """
+    may_go = select(Experiment.id).where(
+        Experiment.id.in_(experiment_ids), Experiment.sweep_id.is_(None), *_may_go(before)
     )
-    return len(gone.all())
+    locked = session.scalars(may_go.order_by(Experiment.created_at, Experiment.id).with_for_update()).all()
+    amount = measure(session, locked)
+    session.execute(delete(Experiment).where(Experiment.id.in_(locked)).execution_options(synchronize_session=False))
+    return amount
 
 
 def sweeps_that_may_go(session: Session, before: datetime) -> list[UUID]:
@@ -92,12 +95,12 @@ def dissolve(session: Session, sweep_id: UUID, before: datetime) -> int:
     return len(session.execute(gone.execution_options(synchronize_session=False)).all())
 
 
-def old_keys(session: Session) -> int:
+def old_idempotency_keys(session: Session) -> int:
     """Return how many idempotency keys are known no more."""
     return session.scalars(select(func.count()).where(_forgotten())).one()
 
 
-def remove_old_keys(session: Session) -> int:
+def remove_old_idempotency_keys(session: Session) -> int:
     """Remove the idempotency keys that are known no more; return how many."""
     gone = delete(IdempotencyKey).where(_forgotten()).returning(IdempotencyKey.key)
     return len(session.execute(gone.execution_options(synchronize_session=False)).all())

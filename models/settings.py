@@ -2,9 +2,9 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
@@ -94,7 +94,8 @@ class Settings(BaseSettings):
     max_bodies_bytes: int = Field(
         33_554_432,
         ge=1_024,
-        description="All request bodies that are being received or read, in bytes; beyond, 503.",
+        description="All request bodies that are being received or read, in bytes, at least twice the largest one; "
+        "beyond, 503.",
     )
     header_timeout_s: float = Field(
         10.0, gt=0, le=3_600, description="Seconds a client has to send the head of a request, or to begin one."
@@ -150,6 +151,18 @@ class Settings(BaseSettings):
         0.05, gt=0, le=60, description="Seconds between two looks at the broker's folder (`filesystem://` only)."
     )
 
+    @model_validator(mode="after")
+    def _check_room(self) -> Self:
+        """Refuse a bound of all bodies that one body alone could never keep: half of it is for small ones."""
+        name = max("max_body_bytes", "max_images_body_bytes", key=lambda name: int(getattr(self, name)))
+        needed = 2 * getattr(self, name)
+        if self.max_bodies_bytes < needed:
+            raise ValueError(
+                f"BNLAB_MAX_BODIES_BYTES must be at least {needed}, twice BNLAB_{name.upper()}, for a large body may "
+                f"take half of it; received {self.max_bodies_bytes}"
+            )
+        return self
+
     @field_validator("database_url", "broker_url")
     @classmethod
     def _with_password(cls, address: str, info: ValidationInfo) -> str:
@@ -164,13 +177,20 @@ _FOLLOWS_FROM_ANOTHER = "default_factory_not_called"
 
 def read_settings() -> Settings:
     """Return the settings of the environment; of wrong ones, end the process with a line for each."""
+    if wrong := refused():
+        sys.exit("\n".join(wrong))
+    return Settings()
+
+
+def refused() -> list[str]:
+    """Return a line for each setting of the environment that is wrong."""
     try:
-        return Settings()
+        Settings()
     except ValidationError as error:
-        wrong = [detail for detail in error.errors() if detail["type"] != _FOLLOWS_FROM_ANOTHER]
-        sys.exit("\n".join(map(_line, wrong)))
+        return [_line(detail) for detail in error.errors() if detail["type"] != _FOLLOWS_FROM_ANOTHER]
     except SettingsError as error:  # a list that is no JSON
-        sys.exit(f"A setting cannot be read: {error}; a list is written as JSON.")
+        return [f"A setting cannot be read: {error}; a list is written as JSON."]
+    return []
 
 
 def _line(detail: ErrorDetails) -> str:

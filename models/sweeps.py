@@ -6,9 +6,10 @@ With an `owner`, only what is its own is found; without one, everybody's.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import Row, Select, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from models import experiments
@@ -111,6 +112,37 @@ def cancel(session: Session, sweep_id: UUID, owner: UUID | None = None) -> None:
 
 
 def _summaries(session: Session, sweep_ids: Sequence[UUID]) -> dict[UUID, Summary]:
+    rows = session.execute(_counted(sweep_ids)).all()
+    return {sweep_id: _summary([row for row in rows if row.sweep_id == sweep_id]) for sweep_id in sweep_ids}
+
+
+def _summary(rows: Sequence[Row[Any]]) -> Summary:
+    """Return one sweep's, of its rows: one for each status that its experiments have."""
+    return Summary(
+        counts={status: sum(row.experiments for row in rows if row.status == status) for status in Status},
+        batches_done=int(sum(row.done for row in rows)),  # of big integers Postgres makes a decimal sum
+        batches_total=sum(row.batches for row in rows) * len(ArmName),
+        started_at=min((row.started for row in rows if row.started), default=None),
+        last_finished_at=max((row.finished for row in rows if row.finished), default=None),
+    )
+
+
+def _counted(sweep_ids: Sequence[UUID]) -> Select[Any]:
+    """Return the query for a row for each of these sweeps and each status that experiments of it have."""
+    each = _experiments(sweep_ids).subquery()
+    return select(
+        each.c.sweep_id,
+        each.c.status,
+        func.count().label("experiments"),
+        func.sum(each.c.done).label("done"),
+        func.sum(each.c.batches).label("batches"),
+        func.min(each.c.started).label("started"),
+        func.max(each.c.finished).label("finished"),
+    ).group_by(each.c.sweep_id, each.c.status)
+
+
+def _experiments(sweep_ids: Sequence[UUID]) -> Select[Any]:
+    """Return the query for a row for each experiment of these sweeps, with the sums over its arms."""
     arms = (
         select(
             Arm.experiment_id,
@@ -123,7 +155,7 @@ def _summaries(session: Session, sweep_ids: Sequence[UUID]) -> dict[UUID, Summar
         .group_by(Arm.experiment_id)
         .subquery()
     )
-    each = (
+    return (
         select(
             Experiment.sweep_id,
             Experiment.status.label("status"),
@@ -132,27 +164,4 @@ def _summaries(session: Session, sweep_ids: Sequence[UUID]) -> dict[UUID, Summar
         )
         .join(arms, arms.c.experiment_id == Experiment.id)
         .where(Experiment.sweep_id.in_(sweep_ids))
-        .subquery()
     )
-    rows = session.execute(
-        select(
-            each.c.sweep_id,
-            each.c.status,
-            func.count().label("experiments"),
-            func.sum(each.c.done).label("done"),
-            func.sum(each.c.batches).label("batches"),
-            func.min(each.c.started).label("started"),
-            func.max(each.c.finished).label("finished"),
-        ).group_by(each.c.sweep_id, each.c.status)
-    ).all()
-    summaries = {}
-    for sweep_id in sweep_ids:
-        own = [row for row in rows if row.sweep_id == sweep_id]
-        summaries[sweep_id] = Summary(
-            counts={status: sum(row.experiments for row in own if row.status == status) for status in Status},
-            batches_done=int(sum(row.done for row in own)),  # of big integers Postgres makes a decimal sum
-            batches_total=sum(row.batches for row in own) * len(ArmName),
-            started_at=min((row.started for row in own if row.started), default=None),
-            last_finished_at=max((row.finished for row in own if row.finished), default=None),
-        )
-    return summaries

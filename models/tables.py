@@ -169,15 +169,17 @@ def status_of_experiment(experiment_id: Mapped[UUID]) -> ColumnElement[Status]:
 
 
 class ApiKey(Base):
-    """Who may use the API: the hash of a key that was shown once, and what it may do. What is made with it is its own.
+    """A key to the API: the hash of what was shown once, what it may do, and whose it is.
 
-    A key is never deleted, only revoked.
+    What is made with a key is its owner's. An owner is known by the id of its first key, so keys can be replaced, and
+    given out to others who may do less. A key is never deleted, only revoked.
     """
 
     __tablename__ = "api_keys"
     __table_args__ = (Index("uq_api_keys_key_sha256", "key_sha256", unique=True),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
+    owner_id: Mapped[UUID]  # the id of the owner's first key
     name: Mapped[str] = mapped_column(String(100))
     key_sha256: Mapped[str] = mapped_column(String(64))
     beginning: Mapped[str] = mapped_column(String(16))  # the first characters, by which its holder knows it again

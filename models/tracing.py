@@ -4,6 +4,7 @@
 its other variables hold too. Without one nothing is loaded, no thread runs, and every call here returns at once.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
+log = logging.getLogger(__name__)
+
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 #: A collector that does not answer holds nobody up for longer.
-FLUSH_S = 2.0
+CLOSE_S = 2.0
 
 Kind = Literal["internal", "consumer"]
 Attributes = Mapping[str, str | int | float | bool]
@@ -31,7 +34,7 @@ class Tracer:
     """Sends what one process does, in a thread. It is made after a fork, never before: the thread would stay behind."""
 
     def __init__(self, service: str) -> None:
-        self._provider = _provider(service) if asked_for() else None
+        self._provider = _provider_or_none(service) if asked_for() else None
 
     @property
     def on(self) -> bool:
@@ -81,20 +84,21 @@ class Tracer:
         TraceContextTextMapPropagator().inject(headers)
         return headers.get("traceparent")
 
-    def flush(self) -> None:
-        """Send what has ended by now, if that takes no longer than a moment."""
-        if self._provider is not None:
-            _within_a_moment(threading.Thread(target=self._provider.force_flush, daemon=True, name="traces"))
-
     def close(self) -> None:
         """Send what has ended by now, if that takes no longer than a moment, and end the thread."""
         if self._provider is not None:
-            _within_a_moment(threading.Thread(target=self._provider.shutdown, daemon=True, name="traces"))
+            closing = threading.Thread(target=self._provider.shutdown, daemon=True, name="traces")
+            closing.start()
+            closing.join(CLOSE_S)
 
 
-def _within_a_moment(thread: threading.Thread) -> None:
-    thread.start()
-    thread.join(FLUSH_S)
+def _provider_or_none(service: str) -> "TracerProvider | None":
+    """Return what sends; a variable of OpenTelemetry's that cannot be meant costs the traces, and nothing else."""
+    try:
+        return _provider(service)
+    except Exception as error:  # whatever the library raises at it
+        log.error("No traces are sent: %s", error, extra={"action": "trace"})
+        return None
 
 
 def _provider(service: str) -> "TracerProvider":
@@ -103,7 +107,10 @@ def _provider(service: str) -> "TracerProvider":
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+    from models.span_addresses import WithoutQueries
+
     resource = Resource.create({} if os.environ.get("OTEL_SERVICE_NAME") else {SERVICE_NAME: service})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)  # `close` does, and takes no minute for it
+    provider.sampler = WithoutQueries(provider.sampler)  # around the one that the environment names
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider

@@ -4,18 +4,27 @@ All times are the database's own: a worker whose clock is wrong is heard of all 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
 from models import clock
-from models.lanes import Lane
-from models.spec import Status
+from models.lanes import Lane, open_to
+from models.spec import Device, Status
 from models.tables import Arm, Worker
 
 #: A worker says so often that it lives; after so long without a word it counts as gone; then its row goes too.
 BEAT_S, SILENT_S, FORGET_S = 5.0, 30.0, 86_400.0
+
+#: In the place of what it trains on, a process that takes no arms says this, and why.
+USELESS = "none: "
+
+#: Lanes in which a worker was heard of lately; None: somebody there takes arms; else why nobody does.
+Heard = Mapping[Lane, str | None]
+
+#: What people know a worker by, for each device that a spec may ask for.
+WORKERS: Mapping[Device, str] = {"auto": "worker", "cpu": "worker without a GPU", "gpu": "worker with a GPU"}
 
 IN_ORDER = (Worker.started_at, Worker.name)
 
@@ -58,7 +67,31 @@ def known(session: Session) -> Sequence[tuple[Worker, bool]]:
 
 def lanes(session: Session) -> frozenset[Lane]:
     """Return the lanes in which there is somebody, heard of lately, who takes arms."""
-    return frozenset(lane(worker) for worker in living(session) if worker.processes)
+    return frozenset(lane for lane, why_not in heard(session).items() if why_not is None)
+
+
+def heard(session: Session) -> Heard:
+    """Return the lanes in which somebody was heard of lately, each with why nobody there takes arms."""
+    found: dict[Lane, str | None] = {}
+    for worker in sorted(living(session), key=lambda worker: worker.processes):  # one that takes arms comes last
+        found[lane(worker)] = None if worker.processes else "; ".join(reasons(worker)) or "its log says why"
+    return found
+
+
+def lacking(device: Device, heard: Heard) -> str | None:
+    """Return in words why nobody takes arms that ask for this device; None: somebody does."""
+    found = [heard[lane] for lane in open_to(device) if lane in heard]
+    if None in found:
+        return None
+    if not found:
+        return f"none has been heard of for {SILENT_S:.0f} s"
+    return f"one is here, but it takes no arms ({found[0]})"
+
+
+def reasons(worker: Worker) -> list[str]:
+    """Return why processes of a worker take no arms, each reason once."""
+    said = (name.removeprefix(USELESS) for name in worker.device_names if name.startswith(USELESS))
+    return list(dict.fromkeys(said))
 
 
 def arms_in_training(session: Session) -> Counter[str]:

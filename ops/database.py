@@ -8,7 +8,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from models import schema
-from models.database import Database
+from models.database import Database, said
 from models.passwords import without_password
 from models.settings import Settings
 
@@ -31,15 +31,15 @@ def opened(settings: Settings, current: bool = True) -> Iterator[Database]:
     _refuse_missing_file(settings)
     try:
         database = Database(settings.database_url)
-    except (ArgumentError, ModuleNotFoundError, NoSuchModuleError):
+    except (ArgumentError, ModuleNotFoundError, NoSuchModuleError, ValueError):  # ValueError: a port that is no number
         raise CannotUse(f"{shown} is no address this version can use", "Correct BNLAB_DATABASE_URL.") from None
     try:
         if current:
             _refuse_old_tables(database)
         yield database
     except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise CannotUse(f"{shown} does not answer: {reason}", "Check BNLAB_DATABASE_URL, and that it runs.") from error
+        mend = "Check BNLAB_DATABASE_URL, and that it runs."
+        raise CannotUse(f"{shown} does not answer: {said(error)}", mend) from error
     finally:
         database.close()
 
@@ -47,7 +47,7 @@ def opened(settings: Settings, current: bool = True) -> Iterator[Database]:
 def _refuse_missing_file(settings: Settings) -> None:
     try:
         address = make_url(settings.database_url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         return
     file = address.database
     if address.get_backend_name() == "sqlite" and not (file and Path(file).is_file()):

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from models.settings import Settings, read_settings
+from models.settings import Settings, read_settings, refused
 from ops import broker_checks, database_checks, machine_checks, work_checks
 from ops.database import CannotUse
 from ops.finding import Finding, Level, problem, warning
@@ -34,6 +34,9 @@ CHECKS: dict[str, Check] = {
 }
 
 LIMIT_S = 10.0
+
+NOT_KNOWN = "Not known without the database"
+LOOK_THERE = "See what is said of the database and the migrations."
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -59,8 +62,8 @@ def examine(settings: Settings, checks: Mapping[str, Check] = CHECKS, limit_s: f
 def _made(name: str, check: Check, settings: Settings) -> list[Finding]:
     try:
         return list(check(settings))
-    except CannotUse as error:
-        return [warning(name, f"Not known: {error}.", "See what is said of the database and the migrations.")]
+    except CannotUse:
+        return [warning(name, f"{NOT_KNOWN}.", LOOK_THERE)]
     except Exception as error:  # whatever it is, it belongs on this line and on no other
         reason = str(error).strip().partition("\n")[0]
         return [problem(name, f"This could not be checked: {type(error).__name__}: {reason}.", "Report this.")]
@@ -69,7 +72,7 @@ def _made(name: str, check: Check, settings: Settings) -> list[Finding]:
 @app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findings for scripts.")] = False) -> None:
     """Say what is wrong with this set-up, and how to mend it. Nothing is changed."""
-    findings = examine(read_settings())
+    findings = _refused() or examine(read_settings())
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -77,7 +80,23 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findi
     raise typer.Exit(int(any(finding.level is Level.PROBLEM for finding in findings)))
 
 
+def _refused() -> list[Finding]:
+    """Return what is wrong with the settings; then nothing else is looked at, for nobody knows where."""
+    return [problem("settings", sentence, "Correct it, or remove it.") for sentence in refused()]
+
+
+def _together(findings: list[Finding]) -> list[Finding]:
+    """Return the findings with one in the place of all that are not known without the database."""
+    unknown = [finding for finding in findings if finding.sentence == f"{NOT_KNOWN}."]
+    if not unknown:
+        return findings
+    names = ", ".join(finding.check for finding in unknown)
+    one = warning("others", f"{NOT_KNOWN}: {names}.", LOOK_THERE)
+    return [finding for finding in findings if finding not in unknown] + [one]
+
+
 def _tell(findings: list[Finding]) -> None:
+    findings = _together(findings)
     for finding in findings:
         typer.echo(f"{finding.level:<8} {finding.check:<11} {finding.sentence}")
         if finding.mend:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +15,7 @@ from models.scopes import Scope
 from models.settings import read_settings
 from models.tables import ApiKey
 from ops.database import CannotUse, opened
-from ops.prune import seconds
+from ops.times import seconds
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,12 +38,19 @@ def create(
     ] = None,
     requests_per_minute: Annotated[int | None, typer.Option(help="Else BNLAB_REQUESTS_PER_MINUTE.")] = None,
     max_active_experiments: Annotated[int | None, typer.Option(help="Else BNLAB_MAX_ACTIVE_EXPERIMENTS.")] = None,
+    owner: Annotated[
+        str | None, typer.Option("--for", metavar="KEY", help="Another key of this one's owner; its id, or beginning.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key and print it; it is shown this once, and stored nowhere."""
-    expires_at = datetime.now(UTC) + timedelta(seconds=expires_in) if expires_in else None
+    """Make a key and print it; it is shown this once, and stored nowhere.
+
+    It is the first key of a new owner, or, with --for, one more of the same: it sees what that one has made.
+    """
     with _writing() as session:
-        row, text = keys.create(session, name, scope, expires_at, requests_per_minute, max_active_experiments)
+        owner_id = _named(session, owner).owner_id if owner else None
+        limits = requests_per_minute, max_active_experiments
+        row, text = keys.create(session, name, scope, expires_in, *limits, owner_id)
     if as_json:
         typer.echo(json.dumps({"key": text, **_described(row)}, indent=2))
         return
@@ -67,7 +74,7 @@ def list_keys(as_json: AsJson = False) -> None:
     elif not rows:
         typer.echo("There are no keys yet.")
     else:
-        columns = ("id", "name", "scope", "beginning", "state", "created_at", "expires_at", "last_used_at")
+        columns = ("id", "owner_id", "name", "scope", "beginning", "state", "created_at", "expires_at", "last_used_at")
         typer.echo(_table(columns, [[str(row[column] or "-") for column in columns] for row in described]))
 
 
@@ -75,14 +82,20 @@ def list_keys(as_json: AsJson = False) -> None:
 def revoke(
     key: Annotated[str, typer.Argument(metavar="ID_OR_BEGINNING", help="Its id, or its first characters.")],
 ) -> None:
-    """Revoke a key for ever, within seconds; what was made with it stays, and an admin key sees it."""
+    """Revoke a key for ever, within seconds; what was made with it stays its owner's (`create --for` makes another)."""
     with _writing() as session:
-        found = keys.named(session, key)
-        if len(found) != 1:
-            raise _Unclear(key[: keys.SHOWN_CHARACTERS] if key.startswith(keys.PREFIX) else key, found)
-        revoked = keys.revoke(session, found[0].id)
+        found = _named(session, key)
+        revoked = keys.revoke(session, found.id)
     how = "is revoked; within seconds no process takes it any more" if revoked else "was revoked before"
-    typer.echo(f"The key {found[0].name!r}, {found[0].beginning}…, {how}.")
+    typer.echo(f"The key {found.name!r}, {found.beginning}…, {how}.")
+
+
+def _named(session: Session, key: str) -> ApiKey:
+    """Return the one key that is meant. Raises _Unclear."""
+    found = keys.named(session, key)
+    if len(found) != 1:
+        raise _Unclear(key[: keys.SHOWN_CHARACTERS] if key.startswith(keys.PREFIX) else key, found)
+    return found[0]
 
 
 class _Unclear(BnlabError):
@@ -131,6 +144,7 @@ def _described(row: ApiKey) -> dict[str, Any]:
     """Return a key as JSON has it; its text is nowhere."""
     return {
         "id": str(row.id),
+        "owner_id": str(row.owner_id),
         "name": row.name,
         "scope": row.scope.value,
         "beginning": row.beginning,

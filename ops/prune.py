@@ -5,7 +5,6 @@ experiments go at a time, so nobody waits long; stopped half-way, it can be run 
 2 the command line is wrong; 130 Ctrl-C.
 """
 
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -21,15 +20,11 @@ from models.retention import Amount
 from models.settings import read_settings
 from ops.database import CannotUse, opened
 from ops.finding import in_bytes
+from ops.times import seconds
 
 AT_ONCE = 10  # experiments in one transaction: with their networks some megabytes
 #: On SQLite there is one writer: so long a pause lets each of the others find its turn.
 PAUSE_S = 0.1
-
-HOUR_S = 3_600
-UNITS_S = {"h": HOUR_S, "d": 24 * HOUR_S, "w": 7 * 24 * HOUR_S}
-LONGEST_S = 36_500 * UNITS_S["d"]
-ALLOWED = "a number of hours, days or weeks, such as 12h, 30d or 8w, and 36500d at most"
 
 ROOM_ON_SQLITE = (
     "The file keeps its size and fills its free room first. To make it smaller, stop the service and run VACUUM, as "
@@ -40,15 +35,6 @@ ROOM_ON_POSTGRES = (
 )
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-
-def seconds(text: str) -> int:
-    """Return the seconds of a time such as 30d. Raises typer's BadParameter."""
-    match = re.fullmatch(r"([1-9][0-9]{0,9})([hdw])", text.strip())
-    found = int(match[1]) * UNITS_S[match[2]] if match else 0
-    if not match or found > LONGEST_S:
-        raise typer.BadParameter(f"allowed is {ALLOWED}; received {text!r}.")
-    return found
 
 
 @app.command()
@@ -80,7 +66,7 @@ def would_go(database: Database, before: datetime) -> Amount:
     """Return what would go, in many short looks."""
     with database.read() as session:
         sweeps = len(retention.sweeps_that_may_go(session, before))
-        amount = Amount(sweeps=sweeps, idempotency_keys=retention.old_keys(session))
+        amount = Amount(sweeps=sweeps, idempotency_keys=retention.old_idempotency_keys(session))
     after = None
     while True:
         with database.read() as session:
@@ -93,7 +79,7 @@ def would_go(database: Database, before: datetime) -> Amount:
 def removed(database: Database, before: datetime, pause_s: float = PAUSE_S) -> Iterator[Amount]:
     """Remove what may go, the oldest first; give what has gone with each transaction."""
     with database.write() as session:
-        keys = retention.remove_old_keys(session)
+        keys = retention.remove_old_idempotency_keys(session)
     yield Amount(idempotency_keys=keys)
     with database.read() as session:
         sweeps = retention.sweeps_that_may_go(session, before)
@@ -113,10 +99,8 @@ def _experiments_removed(database: Database, before: datetime, pause_s: float) -
         if after is None:
             return
         with database.write() as session:
-            amount = retention.measure(session, found)
             gone = retention.remove(session, found, before)
-        if gone:  # if none has, another prune was here before
-            yield amount
+        yield gone
         time.sleep(pause_s)
 
 

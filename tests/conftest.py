@@ -27,6 +27,9 @@ pytest.register_assert_rewrite("builders", "stack", "stack_compose")  # helpers 
 
 ROOT = Path(__file__).parents[1]
 
+#: Where an API in this process is asked: while keys are off, it answers nowhere else.
+LOOPBACK = "http://127.0.0.1"
+
 #: What the tests really ran against, printed at the end.
 USED: dict[str, str] = {}
 
@@ -93,12 +96,12 @@ def postgres(postgres_server: Postgres) -> str:
 @pytest.fixture(scope="session")
 def migrated_postgres(postgres: str) -> str:
     """The name of a migrated Postgres database, to be copied."""
-    _create_database(postgres, "template_bnlab", "template0")
+    create_database(postgres, "template_bnlab", "template0")
     migrate(postgres.format("template_bnlab"))
     return "template_bnlab"
 
 
-def _create_database(address: str, name: str, template: str) -> None:
+def create_database(address: str, name: str, template: str) -> None:
     as_administrator(address, f"CREATE DATABASE {name} TEMPLATE {template}")
 
 
@@ -106,7 +109,7 @@ def _create_database(address: str, name: str, template: str) -> None:
 def new_postgres_url(postgres: str, migrated_postgres: str) -> str:
     """The address of a fresh, migrated Postgres database."""
     name = f"test_{uuid4().hex}"
-    _create_database(postgres, name, migrated_postgres)
+    create_database(postgres, name, migrated_postgres)
     return postgres.format(name)
 
 
@@ -215,7 +218,7 @@ def api(settings: Settings, bells: RecordingBells) -> Iterator[TestClient]:
     """The API in this process, on a fresh database of each kind, with a recording bell."""
     app = create_app(settings)
     app.state.bells = bells
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, base_url=LOOPBACK, raise_server_exceptions=False) as client:
         yield client
 
 
@@ -224,7 +227,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """The API with no tables behind it: what it refuses itself needs none, what passes it answers 503."""
     app = create_app(Settings(state_dir=tmp_path_factory.mktemp("door"), dataset="mnist-5k"))
     app.state.bells = RecordingBells()
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, base_url=LOOPBACK, raise_server_exceptions=False) as client:
         yield client
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from conftest import RecordingBells
+from conftest import LOOPBACK, RecordingBells
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
@@ -23,7 +22,7 @@ def keyed_api(settings: Settings, bells: RecordingBells | None = None, **changed
     """Give an API that takes no request without a key."""
     app = create_app(settings.model_copy(update={"keys": "required", **changed}))
     app.state.bells = bells or RecordingBells()
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, base_url=LOOPBACK, raise_server_exceptions=False) as client:
         yield client
 
 
@@ -53,6 +52,11 @@ def holder(api: TestClient, database: Database, scope: Scope = Scope.WRITE, **li
     return Holder(api, row.id, text)
 
 
+def another_of(one: Holder, database: Database, scope: Scope) -> Holder:
+    """Make one more key for its owner, and return who holds it."""
+    return holder(one.api, database, scope, owner_id=one.id)
+
+
 def revoked(api: TestClient, database: Database) -> Holder:
     """Return who holds a key that was revoked."""
     found = holder(api, database, Scope.ADMIN)
@@ -63,4 +67,4 @@ def revoked(api: TestClient, database: Database) -> Holder:
 
 def expired(api: TestClient, database: Database) -> Holder:
     """Return who holds a key that has expired."""
-    return holder(api, database, Scope.ADMIN, expires_at=datetime.now(UTC) - timedelta(hours=1))
+    return holder(api, database, Scope.ADMIN, expires_in_s=-3_600)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 from builders import WITH, WITHOUT, claimed, finish, problem, waiting
-from conftest import TINY_SPEC, RecordingBells
+from conftest import LOOPBACK, TINY_SPEC, RecordingBells
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
@@ -25,7 +25,7 @@ def small(settings: Settings, bells: RecordingBells) -> Iterator[TestClient]:
     """The API with room for three waiting experiments."""
     app = create_app(settings.model_copy(update={"max_queued_experiments": LIMIT}))
     app.state.bells = bells
-    with TestClient(app, raise_server_exceptions=False) as api:
+    with TestClient(app, base_url=LOOPBACK, raise_server_exceptions=False) as api:
         yield api
 
 

@@ -9,7 +9,7 @@ from builders import WITH, WITHOUT, cancelled, submitted, succeeded
 from conftest import TINY_SPEC
 from sqlalchemy import delete
 
-from api.cache import Key, NetworkCache
+from api.cache import NetworkCache, Place
 from models import dense
 from models.database import Database
 from models.errors import BnlabError, NotTrainedYet, UnknownExperiment
@@ -19,7 +19,7 @@ from models.tables import Network
 SIZE = sum(4 * prod(shape) for shape in dense.shapes(TINY_SPEC.resolve("mnist-5k"), WITH).values())
 
 
-def keys(database: Database, count: int) -> list[Key]:
+def keys(database: Database, count: int) -> list[Place]:
     return [(succeeded(database), WITH, 0) for _ in range(count)]
 
 
@@ -72,7 +72,7 @@ def test_the_last_one_stays_however_large_it_is(database: Database) -> None:
 def test_a_refusal_is_not_remembered(database: Database) -> None:
     cache = NetworkCache(2 * SIZE)
     experiment_id = cancelled(database)
-    refusals: list[tuple[Key, type[BnlabError]]] = [
+    refusals: list[tuple[Place, type[BnlabError]]] = [
         ((experiment_id, WITH, 0), NotTrainedYet),
         ((submitted(database), WITH, 0), NotTrainedYet),
         ((UUID(int=0), WITH, 0), UnknownExperiment),

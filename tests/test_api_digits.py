@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from builders import fields, problem, strict_json, succeeded
+from conftest import LOOPBACK
 from fastapi.testclient import TestClient
 
 from api.app import create_app
@@ -37,7 +38,7 @@ def test_a_digit_can_be_predicted_as_it_is(api: TestClient, database: Database) 
 
 def test_the_full_set_has_its_own_digits(full_mnist: Dataset, settings: Settings, full_mnist_dir: str) -> None:
     full = settings.model_copy(update={"data_dir": full_mnist_dir})
-    with TestClient(create_app(full)) as api:
+    with TestClient(create_app(full), base_url=LOOPBACK) as api:
         labels = [digit["label"] for digit in api.get("/digits", params={"dataset": "mnist"}).json()["digits"]]
         assert labels == full_mnist.test_labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
         assert len(api.get("/digits", params={"dataset": "mnist", "first": 9_950, "count": 100}).json()["digits"]) == 50

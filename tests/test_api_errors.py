@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 from builders import SECRETS, fields, problem
-from conftest import RecordingBells
+from conftest import LOOPBACK, RecordingBells
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import assume, given
@@ -43,8 +43,8 @@ ROUTES = [
     ("POST", "/predict", {"POST"}),
     ("GET", "/digits", {"GET"}),
     ("GET", "/workers", {"GET"}),
-    ("GET", "/health/live", {"GET"}),
-    ("GET", "/health/ready", {"GET"}),
+    ("GET", "/health/live", {"GET", "HEAD"}),
+    ("GET", "/health/ready", {"GET", "HEAD"}),
 ]
 PATHS = {path: methods for _, path, methods in ROUTES}
 #: Where a body can be sent, and how large it may be.
@@ -77,7 +77,7 @@ def test_a_method_that_a_path_does_not_have_is_not_allowed(door: TestClient, met
 
 
 @pytest.mark.parametrize(
-    "path", ["/nothing", "/experiments/1/2/3", "/favicon.ico", "/../etc/passwd", "/%00", "/é", "http://testserver//"]
+    "path", ["/nothing", "/experiments/1/2/3", "/favicon.ico", "/../etc/passwd", "/%00", "/é", f"{LOOPBACK}//"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_a_path_that_is_none_is_not_found(door: TestClient, method: str, path: str) -> None:
@@ -135,6 +135,13 @@ def test_a_body_that_nests_without_end_is_refused_at_once(door: TestClient, path
         assert time.monotonic() - begin < 2
 
 
+def posted(path: str, headers: dict[str, str]) -> dict[str, Any]:
+    """Return the head of a request, as a server gives it to the application."""
+    raw = [(name.lower().encode(), value.encode()) for name, value in {"Host": "127.0.0.1", **headers}.items()]
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": raw}
+    return {**scope, "server": ("127.0.0.1", 80)}
+
+
 def test_bodies_together_have_a_bound_and_small_ones_find_room_longer(tmp_path: Path) -> None:
     async def sent(app: FastAPI, body: bytes, gate: asyncio.Event) -> int:
         """Send a body and stop before its end until the gate opens; return the status."""
@@ -151,8 +158,7 @@ def test_bodies_together_have_a_bound_and_small_ones_find_room_longer(tmp_path: 
         async def send(message: Any) -> None:
             statuses.append(message.get("status"))
 
-        scope = {"type": "http", "method": "POST", "path": "/experiments", "query_string": b"", "headers": []}
-        await app(scope, receive, send)
+        await app(posted("/experiments", {}), receive, send)
         return statuses[0]
 
     async def several(app: FastAPI) -> list[int]:
@@ -172,7 +178,15 @@ def test_bodies_together_have_a_bound_and_small_ones_find_room_longer(tmp_path: 
         gate.set()
         return [*refused, *(each.result() for each in held), small.result(), await again]
 
-    app = create_app(Settings(state_dir=tmp_path, dataset="mnist-5k", max_bodies_bytes=1_200_000))
+    app = create_app(
+        Settings(
+            state_dir=tmp_path,
+            dataset="mnist-5k",
+            max_body_bytes=600_000,
+            max_images_body_bytes=600_000,
+            max_bodies_bytes=1_200_000,
+        )
+    )
     assert asyncio.run(several(app)) == [503, 400, 400, 400, 400]
 
 
@@ -194,9 +208,7 @@ def spoken(door: TestClient, path: str, headers: dict[str, str], pieces: list[An
     async def send(message: Any) -> None:
         statuses.append(message.get("status"))
 
-    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": raw}
-    asyncio.run(door.app(scope, receive, send))  # type: ignore[arg-type]
+    asyncio.run(door.app(posted(path, headers), receive, send))  # type: ignore[arg-type]
     return statuses[0], asked
 
 
@@ -211,8 +223,10 @@ def test_a_body_over_the_limit_is_not_read_to_its_end(door: TestClient, path: st
 
 
 def test_a_picture_has_the_smaller_limit(door: TestClient) -> None:
-    large = b" " * (WITH_BODY["/experiments"] + 1)
-    problem(door.post("/predict", content=large, headers={"Content-Type": "image/png"}), 413, "content_too_large")
+    for kind in ("image/png", "image/jpeg"):
+        fields(door.post("/predict", content=b" " * 65_536, headers={"Content-Type": kind}), code="invalid_image")
+        answer = door.post("/predict", content=b" " * 65_537, headers={"Content-Type": kind})
+        assert "larger than 65536 bytes" in problem(answer, 413, "content_too_large")["detail"]
 
 
 @pytest.mark.parametrize("path", WITH_BODY)
@@ -347,7 +361,7 @@ def without_tables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[T
 def serving(settings: Settings) -> Iterator[TestClient]:
     app = create_app(settings)
     app.state.bells = RecordingBells()
-    with TestClient(app, raise_server_exceptions=False) as api:
+    with TestClient(app, base_url=LOOPBACK, raise_server_exceptions=False) as api:
         yield api
 
 
@@ -387,7 +401,8 @@ def test_a_mistake_of_ours_is_one_sentence_to_the_user(tmp_path: Path) -> None:
 
     app = create_app(Settings(state_dir=tmp_path, dataset="mnist-5k"))
     database, app.state.database = app.state.database, Broken()
-    api = TestClient(app, raise_server_exceptions=False)  # without its lifespan: that would close the database
+    # without its lifespan: that would close the database
+    api = TestClient(app, base_url=LOOPBACK, raise_server_exceptions=False)
     for method, path in (("GET", "/experiments"), ("POST", "/experiments"), ("GET", f"/experiments/{UNKNOWN}/curve")):
         answer = api.request(method, path)
         body = problem(answer, 500, "internal_error")

@@ -28,7 +28,7 @@ from builders import (
     succeeded,
     waiting,
 )
-from conftest import TINY_SPEC, RecordingBells
+from conftest import LOOPBACK, TINY_SPEC, RecordingBells
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from scipy.stats import ttest_1samp
@@ -151,7 +151,7 @@ def test_each_arm_is_rung_for_once_and_only_after_the_commit(api: TestClient, da
 
 def test_an_experiment_is_accepted_although_the_broker_is_down(settings: Settings, database: Database) -> None:
     nobody_there = settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})
-    with TestClient(create_app(nobody_there), raise_server_exceptions=False) as api:
+    with TestClient(create_app(nobody_there), base_url=LOOPBACK, raise_server_exceptions=False) as api:
         began = monotonic()
         assert api.post("/experiments", json=TINY).status_code == 202
         assert monotonic() - began < 3  # no thread waits for the broker to come back

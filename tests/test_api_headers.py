@@ -81,6 +81,15 @@ def test_the_documents_may_load_their_library_and_ask_this_service_and_nothing_e
         assert re.search(rf"(script|style)-src {re.escape(source.rpartition('/')[0])}/ ", allowed), source
 
 
+def test_the_library_of_the_documents_is_one_version_and_is_taken_only_as_it_is_known(door: TestClient) -> None:
+    page = door.get("/docs").text
+    tags = re.findall(r'<(?:script|link)[^>]*"https://[^>]*>', page)
+    assert len(tags) == 2
+    for tag in tags:
+        assert re.search(r"/swagger-ui-dist@\d+\.\d+\.\d+/", tag), tag
+        assert re.search(r' integrity="sha384-[A-Za-z0-9+/]{64}" crossorigin="anonymous"', tag), tag
+
+
 def test_a_script_that_was_altered_is_not_the_one_that_is_allowed(door: TestClient) -> None:
     page = door.get("/docs").text
     assert policy(page) != policy(page.replace("SwaggerUIBundle({", "SwaggerUIBundle({ "))

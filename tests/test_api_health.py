@@ -2,13 +2,16 @@
 
 import shutil
 import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from time import monotonic
 from typing import Any
 
 import pytest
 from builders import problem
-from conftest import RecordingBells
+from conftest import LOOPBACK, RecordingBells, wait_until
 from fastapi.testclient import TestClient
 
 from api.app import create_app
@@ -37,6 +40,52 @@ def missing(settings: Settings, bells: Any = None) -> list[str]:
         sentences: list[str] = body["missing"]
     assert all(sentence.endswith(".") for sentence in sentences)
     return sentences
+
+
+class SlowBroker(RecordingBells):
+    """A broker that takes its time, and notes how often it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.answers, self.is_there = Event(), True
+
+    def reachable(self) -> bool:
+        self.asked += 1
+        self.answers.wait(60)
+        return self.is_there
+
+
+@pytest.fixture
+def slow(settings: Settings) -> Iterator[tuple[SlowBroker, TestClient]]:
+    app, broker = create_app(settings), SlowBroker()
+    app.state.bells = broker
+    with TestClient(app, base_url=LOOPBACK, raise_server_exceptions=False) as api:
+        yield broker, api
+
+
+def test_many_probes_of_a_broker_that_hangs_hold_nobody_up(slow: tuple[SlowBroker, TestClient]) -> None:
+    broker, api = slow
+    with ThreadPoolExecutor(61) as threads:
+        probes = [threads.submit(api.get, "/health/ready") for _ in range(60)]
+        try:
+            wait_until(lambda: broker.asked > 0)
+            assert threads.submit(api.get, "/experiments").result(20).status_code == 200
+            assert broker.asked == 1
+        finally:
+            broker.answers.set()
+        assert {probe.result().status_code for probe in probes} == {200}
+
+
+def test_an_answer_is_good_for_a_second_and_no_longer(slow: tuple[SlowBroker, TestClient]) -> None:
+    broker, api = slow
+    broker.answers.set()
+    begin = monotonic()
+    while monotonic() - begin < 0.5:
+        assert api.get("/health/ready").status_code == 200
+    assert broker.asked <= 2
+    broker.is_there = False
+    wait_until(lambda: api.get("/health/ready").status_code == 503, 20)
 
 
 def test_a_service_that_lacks_nothing_is_ready(api: TestClient) -> None:
@@ -97,3 +146,13 @@ def test_a_database_that_is_not_there_is_named_without_its_address(tmp_path: Pat
     assert "BNLAB_DATABASE_URL" in sentence
     assert "qV7w3TzKd9" not in sentence
     assert str(tmp_path) not in sentence
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+def test_a_probe_that_asks_for_the_head_alone_is_told_the_same(path: str, api: TestClient, settings: Settings) -> None:
+    assert api.head(path).status_code == 200
+    assert list(api.get("/openapi.json").json()["paths"][path]) == ["get"]
+    app = create_app(settings)
+    app.state.bells = SilentBroker()
+    with TestClient(app) as lacking:
+        assert lacking.head(path).status_code == (503 if path == "/health/ready" else 200)

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from builders import fields, finish, problem, waiting
-from conftest import TINY_SPEC, RecordingBells
+from conftest import LOOPBACK, TINY_SPEC, RecordingBells
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from sqlalchemy import event, func, select, update
@@ -42,7 +42,7 @@ def sent(api: TestClient, path: str, body: Any, key: str) -> Response:
 def served(settings: Settings, bells: RecordingBells) -> Iterator[TestClient]:
     app = create_app(settings)
     app.state.bells = bells
-    with TestClient(app, raise_server_exceptions=False) as api:
+    with TestClient(app, base_url=LOOPBACK, raise_server_exceptions=False) as api:
         yield api
 
 
@@ -61,6 +61,17 @@ def is_replay(again: Response, first: Response) -> bool:
     same = [(answer.status_code, answer.content, answer.headers["Location"]) for answer in (again, first)]
     assert again.headers["Content-Type"] == first.headers["Content-Type"] == "application/json"
     return same[0] == same[1] and again.headers.get(REPLAYED) == "true"
+
+
+@each_path
+@pytest.mark.parametrize("keys", [("a", "b"), ("a", "a"), ("a", "")])
+def test_more_than_one_key_is_refused(api: TestClient, database: Database, path: str, keys: tuple[str, str]) -> None:
+    headers = [("Content-Type", "application/json"), *((KEY, key) for key in keys)]
+    answer = api.post(path, content=json.dumps(REQUESTS[path]).encode(), headers=headers)
+    (error,) = problem(answer, 422, "invalid_input")["errors"]
+    assert error["field"] == KEY
+    assert "one" in error["allowed"]
+    assert counted(database) == (0, 0)
 
 
 @each_path

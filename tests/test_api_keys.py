@@ -10,9 +10,10 @@ from builders import finish, problem
 from conftest import TINY_SPEC, RecordingBells
 from fastapi.testclient import TestClient
 from httpx2 import Response
-from keyholders import Holder, expired, holder, keyed_api, revoked
+from keyholders import Holder, another_of, expired, holder, keyed_api, revoked
 
 from api.app import create_app
+from models import keys
 from models.database import Database
 from models.scopes import Scope
 from models.settings import Settings
@@ -195,6 +196,30 @@ def test_a_key_that_only_reads_sees_its_own_things_alone(keyed: TestClient, data
     made(holder(keyed, database), database)
     assert reader.get("/experiments").json()["experiments"] == []
     problem(reader.post("/predict", {"image": IMAGE}), 409, "nothing_trained")
+
+
+def test_keys_of_one_owner_share_what_he_made_and_each_does_what_its_scope_allows(
+    keyed: TestClient, database: Database
+) -> None:
+    first = holder(keyed, database)
+    things = made(first, database)
+    reads, writes = (another_of(first, database, scope) for scope in (READ, WRITE))
+    for name, case in CASES.items():
+        if case.needs is READ:
+            assert case.ask(reads, things).status_code == case.status, name
+        elif case.needs is WRITE:
+            assert case.ask(reads, things).status_code == 403, name
+    with database.write() as session:  # a lost key is replaced, and nothing is lost with it
+        assert keys.revoke(session, first.id)
+    assert writes.post(f"/experiments/{things.waiting}/cancel").status_code == 202
+    assert len(writes.get("/experiments").json()["experiments"]) == len(reads.get("/experiments").json()["experiments"])
+    assert writes.get("/experiments").json()["experiments"]
+
+
+def test_two_keys_in_one_request_are_none(keyed: TestClient, database: Database) -> None:
+    one, other = holder(keyed, database), holder(keyed, database)
+    both = [("Authorization", f"Bearer {who.key}") for who in (one, other)]
+    problem(keyed.get("/experiments", headers=both), 401, "key_needed")
 
 
 def test_pages_of_ones_own_things_miss_none_and_repeat_none(keyed: TestClient, database: Database) -> None:

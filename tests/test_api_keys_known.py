@@ -1,12 +1,14 @@
 """The keys that were found lately: no query for each request, and a revoked key ends within seconds."""
 
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 import anyio
 import pytest
 from builders import finish
-from conftest import TINY_SPEC
+from conftest import TINY_SPEC, wait_until
 from fastapi.testclient import TestClient
 from keyholders import Holder, holder, keyed_api
 from sqlalchemy import event, text
@@ -36,6 +38,18 @@ def keyed(settings: Settings) -> Iterator[TestClient]:
         yield client
 
 
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def known(database: Database, clock: Clock) -> Iterator[KnownKeys]:
+    keys = KnownKeys(database, clock)
+    yield keys
+    keys.close()
+
+
 def find(known: KnownKeys, key: str) -> Key | None:
     return anyio.run(known.find, key)
 
@@ -51,9 +65,10 @@ def new_key(database: Database, scope: Scope = Scope.READ) -> Holder:
     return holder(TestClient(lambda *_: None), database, scope)  # type: ignore[arg-type]
 
 
-def test_a_key_that_is_known_needs_no_query(database: Database) -> None:
-    one, known = new_key(database), KnownKeys(database)
+def test_a_key_that_is_known_needs_no_query(database: Database, known: KnownKeys) -> None:
+    one = new_key(database)
     assert find(known, one.key)
+    known.close()  # its use is noted
     sent = statements(database)
     for _ in range(10):
         found = find(known, one.key)
@@ -62,9 +77,8 @@ def test_a_key_that_is_known_needs_no_query(database: Database) -> None:
     assert sent == []
 
 
-def test_a_revoked_key_ends_within_the_time_it_is_known_for(database: Database) -> None:
-    clock = Clock()
-    one, known = new_key(database), KnownKeys(database, clock)
+def test_a_revoked_key_ends_within_the_time_it_is_known_for(database: Database, known: KnownKeys, clock: Clock) -> None:
+    one = new_key(database)
     assert find(known, one.key)
     with database.write() as session:
         keys.revoke(session, one.id)
@@ -75,8 +89,9 @@ def test_a_revoked_key_ends_within_the_time_it_is_known_for(database: Database) 
     assert KNOWN_FOR_S <= 10
 
 
-def test_wrong_keys_are_not_kept_and_malformed_ones_are_not_even_looked_for(database: Database) -> None:
-    known = KnownKeys(database)
+def test_wrong_keys_are_not_kept_and_malformed_ones_are_not_even_looked_for(
+    database: Database, known: KnownKeys
+) -> None:
     wrong = f"bnlab_{'A' * 43}"
     assert find(known, wrong) is None
     sent = statements(database)
@@ -86,12 +101,12 @@ def test_wrong_keys_are_not_kept_and_malformed_ones_are_not_even_looked_for(data
     assert sent
 
 
-def test_no_more_than_so_many_are_kept(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_than_so_many_are_kept(database: Database, known: KnownKeys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known_keys, "MOST", 2)
-    known = KnownKeys(database)
     holders = [new_key(database) for _ in range(3)]
     for one in holders:
         assert find(known, one.key)
+    known.close()  # their uses are noted
     sent = statements(database)
     assert find(known, holders[2].key)
     assert sent == []
@@ -105,9 +120,58 @@ def test_a_prediction_with_a_key_costs_no_query(keyed: TestClient, database: Dat
     finish(database, UUID(id))
     body = {"image": [0.0] * 784, "experiment": id}
     assert one.post("/predict", body).status_code == 200
+    wait_until(lambda: last_use(database) is not None)
     sent = statements(keyed.app.state.database)  # type: ignore[attr-defined]
     assert one.post("/predict", body).status_code == 200
     assert sent == []
+
+
+def last_use(database: Database) -> object:
+    with database.read() as session:
+        return session.execute(text("SELECT last_used_at FROM api_keys")).scalar_one()
+
+
+@contextmanager
+def written_to(database: Database) -> Iterator[None]:
+    """Hold what a writer has to wait for."""
+    with database.write() as session:
+        session.execute(text("UPDATE api_keys SET name = 'held'"))
+        yield
+
+
+def test_a_use_is_noted(database: Database, known: KnownKeys) -> None:
+    one = new_key(database)
+    assert find(known, one.key)
+    wait_until(lambda: last_use(database) is not None)
+
+
+def test_nobody_waits_until_the_use_of_a_key_is_noted_and_it_is_noted_once(
+    database: Database, known: KnownKeys, clock: Clock
+) -> None:
+    one = new_key(database)
+    sent = statements(database)
+    with written_to(database):
+        begin = time.monotonic()
+        for _ in range(30):
+            assert find(known, one.key)
+            clock.moment += KNOWN_FOR_S
+        assert time.monotonic() - begin < 5  # a writer waits for ten seconds and more
+    wait_until(lambda: last_use(database) is not None)
+    assert len([statement for statement in sent if statement.startswith("UPDATE api_keys SET last_used_at")]) == 1
+
+
+def test_a_key_is_known_from_before_the_look(database: Database, known: KnownKeys, clock: Clock) -> None:
+    one = new_key(database)
+
+    def slow(*_: object) -> None:
+        clock.moment += KNOWN_FOR_S - 1
+
+    event.listen(database.engine, "before_cursor_execute", slow, once=True)
+    assert find(known, one.key)
+    with database.write() as session:
+        keys.revoke(session, one.id)
+    clock.moment += 1.1
+    assert find(known, one.key) is None
 
 
 def test_a_database_that_takes_no_writes_still_knows_its_keys(new_sqlite_url: str) -> None:
@@ -115,7 +179,9 @@ def test_a_database_that_takes_no_writes_still_knows_its_keys(new_sqlite_url: st
     one = new_key(database)
     event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA query_only = ON"))
     database.engine.dispose()
-    assert find(KnownKeys(database), one.key)
+    known = KnownKeys(database)
+    assert find(known, one.key)
+    known.close()
     with database.read() as session:
         assert session.execute(text("SELECT last_used_at FROM api_keys")).scalar_one() is None
     database.close()

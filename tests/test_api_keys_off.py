@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 import pytest
 from builders import problem
@@ -9,6 +10,7 @@ from conftest import TINY_SPEC, RecordingBells
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.types import Receive, Scope, Send
 
 from api.app import create_app
 from api.this_machine import is_loopback
@@ -60,6 +62,26 @@ def test_over_a_network_everything_but_health_and_documents_is_refused(elsewhere
 @pytest.mark.parametrize("host", ["rebound.example", "rebound.example:8000", "192.0.2.1", "[::2]:8000", "[", "", "a b"])
 def test_a_name_that_is_not_this_machines_own_is_refused(here: TestClient, host: str) -> None:
     problem(here.get("/experiments", headers={"Host": host}), 403, "request_forbidden")
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Forwarded", "Via", "X-Real-IP", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "x-forwarded-server"],
+)
+def test_what_comes_through_a_proxy_is_refused_with_the_setting_it_needs(here: TestClient, header: str) -> None:
+    detail = problem(here.get("/experiments", headers={header: ""}), 403, "request_forbidden")["detail"]
+    assert "a proxy" in detail
+    assert "BNLAB_KEYS=required" in detail
+    assert here.get("/health/live", headers={header: "192.0.2.1"}).status_code == 200
+
+
+@pytest.mark.parametrize("server", [None, ("/run/bnlab.sock", None), ("testserver", 80), ("localhost", 80)])
+def test_where_it_is_not_known_which_address_was_reached_everything_is_refused(here: TestClient, server: Any) -> None:
+    async def elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
+        await here.app({**scope, "server": server}, receive, send)
+
+    answer = TestClient(elsewhere, base_url="http://127.0.0.1").get("/experiments")
+    assert "BNLAB_KEYS=required" in problem(answer, 403, "request_forbidden")["detail"]
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "localhost.", "x.localhost", "127.0.0.2", "[::1]:80"])

@@ -6,13 +6,16 @@ import json
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import anyio
 import numpy as np
 import pytest
 from builders import (
@@ -37,6 +40,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sqlalchemy import select, update
 
+from api.bodies import Bodies
 from api.images import from_numbers, from_picture
 from models import dense
 from models.database import Database
@@ -488,13 +492,42 @@ def test_odd_details_of_a_picture_do_not_matter() -> None:
     assert from_picture(png(before=comment), "image/png").max() == 0
 
 
+def test_what_a_drawing_program_adds_does_not_matter() -> None:
+    added = [chunk(b"iCCP", PACKED), chunk(b"zTXt", PACKED), chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + b"<x/>")]
+    assert from_picture(png(before=b"".join(added)), "image/png").max() == 0
+
+
+def test_a_picture_is_read_aside_so_that_others_are_answered_meanwhile(door: TestClient) -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def large(_: bytearray) -> None:
+        begun.set()
+        goes_on.wait(60)
+
+    bodies: Bodies = door.app.state.bodies  # type: ignore[attr-defined]
+    with ThreadPoolExecutor(2) as threads:
+        try:
+            before = threads.submit(anyio.run, bodies.read_aside, bytearray(), large)
+            assert begun.wait(60)
+            picture = threads.submit(door.post, "/predict", content=saved(ROW.resize((27, 28))), headers=PNG)
+            time.sleep(0.2)
+            assert door.get("/health/live").status_code == 200
+            assert not picture.done()  # it waits for its turn
+        finally:
+            goes_on.set()
+        before.result()
+        problem(picture.result(), 422, "invalid_image")
+
+
 def test_the_first_row_of_a_picture_is_the_first_28_pixels() -> None:
     pixels = np.zeros((28, 28), np.uint8)
     pixels[2, 5] = 255
     assert from_picture(saved(Image.fromarray(pixels)), "image/png").argmax() == 2 * 28 + 5
 
 
-ZEROS = zeros(megabytes=100)
+ZEROS = zeros(megabytes=60)
+#: What Pillow unpacks of a profile or a text, at most: a megabyte, packed into one kilobyte.
+PACKED = b"a\0\0" + zlib.compress(bytes(1_048_566), 9)
 ANIMATION: dict[str, Any] = {"save_all": True, "append_images": [Image.new("L", (28, 28), 9)]}
 REFUSED = {
     "empty": (b"", PNG),
@@ -517,14 +550,17 @@ REFUSED = {
     "50,000×50,000": (png(50_000, 50_000), PNG),
     "10,000×10,000": (png(10_000, 10_000), PNG),
     "2,147,483,647×2,147,483,647": (png(2**31 - 1, 2**31 - 1), PNG),
-    "a text that unpacks to 100 MB": (
+    "a text that unpacks to 60 MB": (
         png(before=chunk(b"zTXt", b"a\0\0" + ZEROS)),
         PNG,
     ),
-    "a profile that unpacks to 100 MB": (
+    "a profile that unpacks to 60 MB": (
         png(before=chunk(b"iCCP", b"a\0\0" + ZEROS)),
         PNG,
     ),
+    "fifty profiles": (png(before=50 * chunk(b"iCCP", PACKED)), PNG),
+    "fifty texts": (png(before=50 * chunk(b"zTXt", PACKED)), PNG),
+    "fifty texts of another kind": (png(before=50 * chunk(b"iTXt", b"a\0\1\0\0\0" + PACKED[3:])), PNG),
     "7 bits": (png(bits=7), PNG),
     "no pixels": (png().replace(chunk(b"IDAT", zlib.compress(b"\0" * (29 * 28))), b""), PNG),
     "a wrong checksum": (saved(ROW)[:45] + bytes([saved(ROW)[45] ^ 1]) + saved(ROW)[46:], PNG),
@@ -588,6 +624,7 @@ def test_a_refused_picture_says_what_came(door: TestClient) -> None:
 
     assert received("27×28") == "27×28 pixels"
     assert received("an animated PNG") == "an animation"
+    assert received("fifty profiles") == received("fifty texts") == "50"
     assert received("50,000×50,000") == "many millions of pixels"
     assert received("a wrong checksum") == "a damaged one"
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 from builders import problem
-from conftest import TINY_SPEC, RecordingBells
+from conftest import LOOPBACK, TINY_SPEC, RecordingBells
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,7 +68,7 @@ def test_an_error_nobody_expected_has_the_id_in_its_answer_and_in_the_log(
     app = create_app(Settings(database_url=new_sqlite_url, dataset="mnist-5k"))
     app.state.bells = RecordingBells()
     app.state.networks = None  # what no configuration can bring about
-    with TestClient(app) as api:
+    with TestClient(app, base_url=LOOPBACK) as api:
         experiment = api.post("/experiments", json=BODY).json()["id"]
         answer = api.post(
             "/predict", json={"image": [0.0] * 784, "experiment": experiment}, headers={"X-Request-ID": "lost"}

@@ -9,7 +9,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 from builders import BellsThatLook, fields, finish, problem, strict_json, waiting
-from conftest import RecordingBells
+from conftest import LOOPBACK, RecordingBells
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,7 +73,7 @@ def test_the_bells_ring_only_after_the_commit(api: TestClient, database: Databas
 
 def test_a_sweep_is_accepted_although_the_broker_is_down(settings: Settings, database: Database) -> None:
     nobody_there = settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})
-    with TestClient(create_app(nobody_there), raise_server_exceptions=False) as api:
+    with TestClient(create_app(nobody_there), base_url=LOOPBACK, raise_server_exceptions=False) as api:
         submitted(api, {"base": TINY, "grid": {"seed": list(range(100))}})
     assert len(waiting(database)) == 200
 

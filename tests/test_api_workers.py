@@ -73,9 +73,14 @@ def test_a_queued_experiment_says_what_it_waits_for(
 
 
 def test_a_worker_that_takes_no_arms_is_nobody_to_wait_for(api: TestClient, database: Database) -> None:
-    experiment = submit(api, "gpu")
+    wants_gpu, wants_any, wants_cpu = (submit(api, device)["id"] for device in ("gpu", "auto", "cpu"))
     beat(database, "a:1:x", "gpu", processes=0, names=["none: TensorFlow finds no GPU"])
-    assert waits_for(api, experiment["id"]) == "a worker with a GPU: none has been heard of for 30 s"
+    why = "one is here, but it takes no arms (TensorFlow finds no GPU)"
+    assert waits_for(api, wants_gpu) == f"a worker with a GPU: {why}"
+    assert waits_for(api, wants_any) == f"a worker: {why}"
+    assert waits_for(api, wants_cpu) == "a worker without a GPU: none has been heard of for 30 s"
+    beat(database, "b:1:x", "gpu")
+    assert waits_for(api, wants_gpu) == "a free worker with a GPU"
 
 
 def test_an_experiment_waits_as_long_as_one_of_its_arms_does(api: TestClient, database: Database) -> None:

@@ -1,5 +1,6 @@
 """The walls between the rooms: what each process must not load, and what must not happen at import."""
 
+import re
 import subprocess
 import sys
 
@@ -36,6 +37,12 @@ def test_the_command_line_loads_nothing_of_the_service() -> None:
     others = ("api", "models", "worker", "migrations", "numpy", "sqlalchemy", "celery")
     code = f"import sys, bnlab.cli; print([name for name in {others!r} if name in sys.modules])"
     assert in_a_fresh_process(code) == "[]"
+
+
+@pytest.mark.parametrize("room", ["api", "models", "worker", "bnlab", "migrations", "ops"])
+def test_the_product_knows_nothing_of_the_faults_that_tests_cause(room: str) -> None:
+    named = [file.name for file in (ROOT / room).rglob("*.py") if re.search(r"(?i)\b(bnlab_)?faults", file.read_text())]
+    assert named == []
 
 
 @pytest.mark.parametrize("room", ["api", "models", "worker", "bnlab", "migrations"])

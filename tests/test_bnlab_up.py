@@ -24,10 +24,11 @@ from bnlab.errors import (
     NotReady,
     ServerUnreachable,
     StateFolderTaken,
+    StateFolderUnusable,
     StepFailed,
 )
 from bnlab.lock import StateLock
-from bnlab.up import Service, environment, free_port, run
+from bnlab.up import Service, environment, free_port, run, service_of_one_command
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 20.0
@@ -140,7 +141,25 @@ def test_folders_are_told_to_the_children_as_they_are_seen_from_here(monkeypatch
     assert told["BNLAB_BROKER_URL"] == "redis://elsewhere"
 
 
+def test_the_service_of_one_command_needs_no_key_whatever_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BNLAB_KEYS", "required")
+    told = stand_ins(tmp_path, api=API.replace("BNLAB_DATASET", "BNLAB_KEYS"))
+    with service_of_one_command(tmp_path, told) as service, Client(service.url) as client:
+        assert client.health()["dataset"] == "off"
+        assert not service.url.endswith(":8000")
+
+
 # What it refuses
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_state_folder_that_can_be_none_is_said(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / name
+    with pytest.raises(StateFolderUnusable, match=r"cannot be used: .*Choose another folder with --state-dir"):
+        Service(port=0, state_dir=folder, commands=stand_ins(tmp_path)).__enter__()
 
 
 def test_a_state_folder_is_taken_once_and_the_second_is_told_where(tmp_path: Path) -> None:
@@ -323,7 +342,9 @@ def test_where_requests_need_a_key_it_says_how_to_make_one(tmp_path: Path) -> No
             raise KeyboardInterrupt
 
     run(Service("0.0.0.0", port=0, state_dir=tmp_path, say=said.append, commands=stand_ins(tmp_path, api=strict)), say)
-    assert f"Requests need an API key; `bnlab keys --state-dir {tmp_path} create NAME --scope admin` makes one" in said[-3]
+    assert (
+        f"Requests need an API key; `bnlab keys --state-dir {tmp_path} create NAME --scope admin` makes one" in said[-3]
+    )
     assert said[-1] == "bnlab has stopped."
 
 

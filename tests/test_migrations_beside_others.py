@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from builders import submitted, succeeded
 from conftest import ROOT, wait_until
 from sqlalchemy import inspect, select, text
 
-from migrations.__main__ import configuration
+from migrations.__main__ import configuration, upgrade
 from models import schema
 from models.database import Database
 from models.tables import Arm, Experiment
@@ -37,11 +38,11 @@ def old_postgres(new_postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iter
     opened.close()
 
 
-def migrating(database: Database) -> subprocess.Popen[str]:
-    environment = {**os.environ, "BNLAB_DATABASE_URL": database.engine.url.render_as_string(hide_password=False)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "migrations"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
-    )
+def migrating(database: Database, *program: str) -> subprocess.Popen[str]:
+    url = database.engine.url.render_as_string(hide_password=False)
+    environment = {**os.environ, "BNLAB_DATABASE_URL": url, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *(program or ("-m", "migrations"))]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 
 
 def is_current(database: Database) -> bool:
@@ -77,6 +78,20 @@ def test_a_migration_that_waits_for_a_long_look_lets_others_pass_and_comes_again
     assert slowest < 20, "who only looks waits for one try of the migration, never for the long transaction"
 
 
+def test_after_each_pause_it_does_try_again(
+    old_postgres: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("migrations.__main__.PAUSES_S", (0.1,))
+    with old_postgres.read() as session:
+        session.execute(select(Arm.id).limit(1))
+        with pytest.raises(SystemExit, match="do not let go"):
+            upgrade()
+        assert capsys.readouterr().err.count("trying again") == 1
+        monkeypatch.setattr("time.sleep", lambda _: session.rollback())  # who looked is gone during the pause
+        upgrade()
+    assert is_current(old_postgres)
+
+
 def test_two_migrations_at_once_both_end_well(old_postgres: Database) -> None:
     both = [migrating(old_postgres) for _ in range(2)]
     said = [migration.communicate(timeout=120)[1] for migration in both]
@@ -107,36 +122,89 @@ def test_a_newer_database_is_left_as_it_is_and_this_version_works_on_it(database
     assert is_current(database)
 
 
-NEXT = f"""
+INDEX = """
+    with op.get_context().autocommit_block():
+        op.drop_index("ix_arms_colour", "arms", if_exists=True, postgresql_concurrently=True)
+        op.create_index("ix_arms_colour", "arms", ["colour"], postgresql_concurrently=True)
+"""
+COLUMN = """
+    op.add_column("arms", sa.Column("colour", sa.String(), nullable=False, server_default="red"))
+"""
+
+
+def revision(name: str, before: str, upgrade: str) -> str:
+    return f"""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "2099010100"
-down_revision = "{schema.REVISION}"
+revision = "{name}"
+down_revision = "{before}"
 branch_labels = depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("arms", sa.Column("colour", sa.String(), nullable=False, server_default="red"))
-    with op.get_context().autocommit_block():
-        op.create_index("ix_arms_colour", "arms", ["colour"], postgresql_concurrently=True)
+{upgrade}
 """
 
 
-def test_a_revision_as_contributing_md_wants_it_runs_and_the_version_before_works_on_it(
-    database_url: str, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+#: What comes after the newest revision, written as CONTRIBUTING.md wants it: by file.
+NEXT = {
+    "2099-01-01-0000_colours.py": revision("2099010100", schema.REVISION, COLUMN),
+    "2099-01-02-0000_find_colours.py": revision("2099010200", "2099010100", INDEX),
+}
+
+
+@pytest.fixture
+def next_version(tmp_path: Path) -> str:
+    """The program that runs the migrations of a later version."""
+    versions = shutil.copytree(ROOT / "migrations", tmp_path / "migrations") / "versions"
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name, source in NEXT.items():
+        (versions / name).write_text(source)
+    program = tmp_path / "migrate.py"
+    program.write_text("from migrations.__main__ import upgrade\nupgrade()\n")
+    return str(program)
+
+
+def test_revisions_as_contributing_md_wants_them_run_and_the_version_before_works_on_them(
+    database: Database, next_version: str
 ) -> None:
-    monkeypatch.setenv("BNLAB_DATABASE_URL", database_url)
-    folder = shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
-    (folder / "versions" / "2099-01-01-0000_colours.py").write_text(NEXT)
-    assert broken_rules(NEXT) == []
-    config = configuration()
-    config.set_main_option("script_location", str(folder))
+    assert [broken_rules(source) for source in NEXT.values()] == [[], []]
     submitted(database)
-    command.upgrade(config, "head")
+    migration = migrating(database, next_version)
+    _, said = migration.communicate(timeout=60)
+    assert (migration.returncode, said) == (0, "")
     assert "ix_arms_colour" in {index["name"] for index in inspect(database.engine).get_indexes("arms")}
     assert is_current(database)
     succeeded(database)
+
+
+def test_an_index_is_built_beside_a_long_look_while_others_write_and_again_after_a_kill(
+    new_postgres_url: str, next_version: str
+) -> None:
+    database = Database(new_postgres_url)
+
+    def index_is_valid() -> bool | None:
+        with database.read() as session:
+            asked = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('ix_arms_colour')")
+            return session.execute(asked).scalar_one_or_none()
+
+    with database.read() as session:
+        session.execute(select(Experiment.id).limit(1))  # of another table; what it sees is kept for it all the same
+        killed = migrating(database, next_version)
+        wait_until(lambda: index_is_valid() is False, what="an index that is not finished")
+        killed.kill()
+        killed.communicate(timeout=30)
+        again = migrating(database, next_version)
+        with pytest.raises(subprocess.TimeoutExpired):  # longer than one waits for a lock
+            again.wait(5)
+        submitted(database)
+        succeeded(database)
+    _, said = again.communicate(timeout=60)
+    assert (again.returncode, said) == (0, "")
+    assert index_is_valid()
+    assert is_current(database)
+    database.close()
 
 
 # ---------------------------------------------------------------------------------------- what it reports as what
@@ -195,14 +263,26 @@ def broken_rules(source: str) -> list[str]:
         isinstance(line, ast.Assign) and [ast.unparse(one) for one in line.targets] == ["CONTRACTS"]
         for line in module.body
     )
-    calls = [
-        node
-        for function in module.body
-        if isinstance(function, ast.FunctionDef) and function.name != "downgrade"
-        for node in ast.walk(function)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-    ]
-    return [broken for call in calls for broken in _broken_by(call, contracts)]
+    functions = [one for one in module.body if isinstance(one, ast.FunctionDef) and one.name != "downgrade"]
+    nodes = [node for function in functions for node in ast.walk(function)]
+    calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    broken = [broken for call in calls for broken in _broken_by(call, contracts)]
+    statements = "\n".join(ast.unparse(line) for function in functions for line in function.body)
+    if CONCURRENT.search(statements) and not INDEX_BY_ITSELF.fullmatch(statements):
+        broken.append(
+            "an index that is built concurrently is a revision by itself: in an autocommit_block, drop_index with "
+            "if_exists=True and postgresql_concurrently=True, then create_index, and nothing else"
+        )
+    return broken
+
+
+CONCURRENT = re.compile(r"postgresql_concurrently=True|autocommit_block")
+#: No transaction takes back what was done, so all of it must be done again: also where an unfinished index was left.
+INDEX_BY_ITSELF = re.compile(
+    r"with op\.get_context\(\)\.autocommit_block\(\):\n"
+    r"    op\.drop_index\((?P<name>[^,]+), (?=.*if_exists=True)(?=.*postgresql_concurrently=True).*\)\n"
+    r"    op\.create_index\((?P=name), (?=.*postgresql_concurrently=True).*\)"
+)
 
 
 def _broken_by(call: ast.Call, contracts: bool) -> Iterator[str]:
@@ -253,24 +333,33 @@ WRONG = {
     'op.alter_column("arms", "worker", nullable=False)': "refused",
     'op.add_column("arms", sa.Column("colour", sa.String(), nullable=False))': "does not fill it",
     'op.create_index("ix_arms_colour", "arms", ["colour"])': "nobody can write",
+    'op.create_index("ix_arms_colour", "arms", ["colour"], postgresql_concurrently=True)': "a revision by itself",
+    COLUMN + INDEX: "a revision by itself",
+    INDEX + INDEX: "a revision by itself",
+    INDEX.replace("if_exists=True, ", ""): "a revision by itself",
+    INDEX.replace('drop_index("ix_arms_colour"', 'drop_index("ix_arms_color"'): "a revision by itself",
 }
 RIGHT = (
     'op.add_column("arms", sa.Column("colour", sa.String(), nullable=True))',
     'op.add_column("arms", sa.Column("colour", sa.String(), nullable=False, server_default="red"))',
-    'op.create_index("ix_arms_colour", "arms", ["colour"], postgresql_concurrently=True)',
+    INDEX,
     'op.create_table("colours", sa.Column("id", sa.Uuid(), nullable=False))',
 )
 
 
 @pytest.mark.parametrize("statement", WRONG)
 def test_what_the_version_before_would_not_survive_is_found(statement: str) -> None:
-    (broken,) = broken_rules(f"def upgrade() -> None:\n    {statement}\n")
+    (broken,) = broken_rules(_upgrade(statement))
     assert WRONG[statement] in broken
 
 
 @pytest.mark.parametrize("statement", RIGHT)
 def test_what_the_version_before_does_not_notice_is_allowed(statement: str) -> None:
-    assert broken_rules(f"def upgrade() -> None:\n    {statement}\n") == []
+    assert broken_rules(_upgrade(statement)) == []
+
+
+def _upgrade(statements: str) -> str:
+    return "def upgrade() -> None:\n" + textwrap.indent(textwrap.dedent(statements), "    ")
 
 
 def test_what_no_version_uses_any_more_may_go_where_that_is_said() -> None:

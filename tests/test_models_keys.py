@@ -29,9 +29,9 @@ def found(database: Database, key: str) -> keys.Key | None:
 def test_a_new_key_is_found_by_its_text_with_all_it_may(database: Database) -> None:
     for scope in Scope:
         row, key = made(database, scope=scope, requests_per_minute=7, max_active_experiments=3)
-        assert found(database, key) == keys.Key(row.id, "Anna", scope, 7, 3)
+        assert found(database, key) == keys.Key(row.id, row.id, "Anna", scope, 7, 3)
     row, key = made(database)
-    assert found(database, key) == keys.Key(row.id, "Anna", Scope.WRITE, None, None)
+    assert found(database, key) == keys.Key(row.id, row.id, "Anna", Scope.WRITE, None, None)
 
 
 def test_its_text_is_random_and_is_stored_nowhere(database: Database) -> None:
@@ -64,8 +64,7 @@ def test_a_revoked_key_is_not_found_ever_again(database: Database) -> None:
 
 
 def test_a_key_ends_when_it_expires(database: Database) -> None:
-    now = datetime.now(UTC)
-    (_, valid), (gone, expired) = (made(database, expires_at=now + timedelta(minutes=by)) for by in (5, -5))
+    (_, valid), (gone, expired) = (made(database, expires_in_s=by) for by in (300, -300))
     assert found(database, valid) is not None
     assert found(database, expired) is None
     with database.read() as session:

@@ -153,7 +153,7 @@ def test_ten_thousand_arms_for_gpus_do_not_slow_down_a_worker_without_one(ten_th
 def test_only_an_arm_that_could_be_claimed_all_the_time_counts_as_left_alone(database: Database) -> None:
     def left_alone(lane: Lane = "cpu") -> bool:
         with database.read() as session:
-            return arms.any_waits_for(session, lane, 20)
+            return arms.neglected(session, lane, 20) is not None
 
     assert not left_alone()
     experiment_id = submitted(database, TINY_SPEC.model_copy(update={"device": "cpu"}))
@@ -174,7 +174,7 @@ def test_what_runs_is_not_left_alone(database: Database) -> None:
         session.execute(delete(Arm).where(Arm.status == Status.QUEUED))
     _make_older(database, 60)
     with database.read() as session:
-        assert not arms.any_waits_for(session, "cpu", 20)
+        assert arms.neglected(session, "cpu", 20) is None
 
 
 def _make_older(database: Database, seconds: float) -> None:

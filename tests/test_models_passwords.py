@@ -95,6 +95,11 @@ def test_an_address_without_a_password_is_left_as_it_is() -> None:
         assert with_password(address, None) == address
 
 
+@given(st.text("abc:/@;?& ", max_size=30), st.text("abc:/.", max_size=10))
+def test_a_password_before_an_at_sign_is_never_shown_however_the_address_is_misspelt(before: str, after: str) -> None:
+    assert "s3cret" not in without_password(f"{before}:s3cret{before}@{after}")
+
+
 def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
     """Return the line with which a process ends that is told this."""
     for name, value in variables.items():
@@ -149,6 +154,14 @@ def test_no_refusal_says_the_password(tmp_path: Path, monkeypatch: pytest.Monkey
         ("postgresql://u@h/d", "postgresql://u@h/d"),
         ("postgresql://u@/d?host=/t&password=pw&x=1", "postgresql://u@/d?host=/t&password=***&x=1"),
         ("filesystem://", "filesystem://"),
+        ("bnlab:s3cretpw@h/db", "***@h/db"),
+        ("postgresql+psycopg:/bnlab:s3cretpw@h/db", "***@h/db"),
+        ("redis//:s3cretpw@h", "***@h"),
+        ("postgresql://ada@corp:s3cretpw@h/db", "***@h/db"),
+        ("postgresql://bnlab;s3cretpw@h/db", "***@h/db"),
+        ("postgresql://bnlab/s3cretpw@h/db", "***@h/db"),
+        ("bnlab:s3cretpw://u:p@h", "***@h"),
+        ("postgresql://u@/d?host=/t&password=p@w", "postgresql://u@/d?host=/t&password=***"),
     ],
 )
 def test_an_address_is_shown_without_its_password(address: str, shown: str) -> None:

@@ -125,6 +125,23 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_setting(
     assert [error["loc"] for error in raised.value.errors()] == [(name,)]
 
 
+@pytest.mark.parametrize("name", ["max_body_bytes", "max_images_body_bytes"])
+def test_a_body_that_would_never_find_room_is_refused_with_what_would_be_right(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"BNLAB_{name.upper()}", "20000000")
+    monkeypatch.setenv("BNLAB_MAX_BODIES_BYTES", "39999999")
+    with pytest.raises(SystemExit) as ended:
+        read_settings()
+    said = str(ended.value)
+    assert "BNLAB_MAX_BODIES_BYTES must be at least 40000000" in said
+    assert f"BNLAB_{name.upper()}" in said
+    assert "39999999" in said
+    assert said.count("\n") == 0
+    monkeypatch.setenv("BNLAB_MAX_BODIES_BYTES", "40000000")
+    assert read_settings().max_bodies_bytes == 40_000_000
+
+
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         setattr(Settings(), "threads", 2)  # noqa: B010

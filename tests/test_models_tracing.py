@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from collector import Collector
-from conftest import ROOT, TINY_SPEC, RecordingBells, wait_until
+from conftest import LOOPBACK, ROOT, TINY_SPEC, RecordingBells, wait_until
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
@@ -36,9 +36,15 @@ def traced(collector: Collector, settings: Settings) -> Iterator[TestClient]:
     """The API with a collector."""
     app = create_app(settings)
     app.state.bells = RecordingBells()
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, base_url=LOOPBACK, raise_server_exceptions=False) as client:
         yield client
-        app.state.tracer.flush()
+        send(app.state.tracer)
+
+
+def send(tracer: Tracer) -> None:
+    """Let it send now what it would send in a while."""
+    assert tracer.provider is not None
+    tracer.provider.force_flush()
 
 
 def traceparents(database: Database) -> list[str | None]:
@@ -60,7 +66,6 @@ tracer = Tracer("test")
 with tracer.span("any", "internal", {}, {}):
     tracer.note({"a": 1})
     assert tracer.traceparent() is None
-tracer.flush()
 tracer.close()
 heavy = ("opentelemetry.sdk", "opentelemetry.exporter", "google.protobuf", "requests")  # FastAPI has the API alone
 print([name for name in sys.modules if name.startswith(heavy)])
@@ -94,7 +99,7 @@ def test_an_experiment_submitted_without_a_collector_continues_no_trace(api: Tes
 def test_a_request_is_a_span_of_its_callers_trace_by_route_and_status(traced: TestClient, collector: Collector) -> None:
     traced.get("/experiments/no-id", headers={"traceparent": TRACEPARENT, "X-Request-ID": "r-1"})
     traced.get("/health/live")
-    traced.app.state.tracer.flush()  # type: ignore[attr-defined]
+    send(traced.app.state.tracer)  # type: ignore[attr-defined]
     continued, new = collector.spans
     assert (continued.trace_id, continued.parent_id) == (TRACE, SPAN)
     assert (continued.service, continued.kind, continued.failed) == ("bnlab-api", SERVER, False)
@@ -108,10 +113,38 @@ def test_a_request_is_a_span_of_its_callers_trace_by_route_and_status(traced: Te
     assert new.parent_id == ""
 
 
+def test_what_stands_in_a_query_is_in_no_span(traced: TestClient, collector: Collector) -> None:
+    key = "bnlab_Zq8vN4hQ8sLw2Zx7Tb9"
+    for path in (f"/experiments?api_key={key}", f"/workers?{key}", f"/nothing?limit=2&api_key={key}"):
+        traced.get(path)
+    tracer: Tracer = traced.app.state.tracer  # type: ignore[attr-defined]
+    addresses = {"url.full": f"http://h/a?k={key}", "http.target": f"/a?{key}", "http.url": "http://h/a"}
+    with tracer.span("asks elsewhere", "internal", {}, addresses):
+        pass
+    send(tracer)
+    assert len(collector.spans) == 4
+    assert key not in repr(collector.spans)
+    (listed,) = collector.named("GET /experiments")
+    assert (listed.attributes["http.route"], listed.attributes["url.path"]) == ("/experiments", "/experiments")
+    (elsewhere,) = collector.named("asks elsewhere")
+    assert elsewhere.attributes == {"url.full": "http://h/a", "http.target": "/a", "http.url": "http://h/a"}
+
+
+def test_the_sampler_that_the_environment_names_still_decides(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    tracer = Tracer("test")
+    with tracer.span("any", "internal", {}, {}):
+        pass
+    tracer.close()
+    assert collector.spans == []
+
+
 @pytest.mark.parametrize("header", ["", "nonsense", "00-0-0-01", "ff" * 100, "ä"])
 def test_a_header_that_is_no_trace_begins_a_new_one(traced: TestClient, collector: Collector, header: str) -> None:
     assert traced.get("/health/live", headers={b"traceparent": header.encode()}).status_code == 200
-    traced.app.state.tracer.flush()  # type: ignore[attr-defined]
+    send(traced.app.state.tracer)  # type: ignore[attr-defined]
     assert collector.spans[0].parent_id == ""
 
 
@@ -119,7 +152,7 @@ def test_an_error_nobody_expected_is_a_failed_span(traced: TestClient, collector
     traced.app.state.networks = None  # type: ignore[attr-defined]
     experiment = traced.post("/experiments", json={}).json()["id"]
     assert traced.post("/predict", json={"image": [0.0] * 784, "experiment": experiment}).status_code == 500
-    traced.app.state.tracer.flush()  # type: ignore[attr-defined]
+    send(traced.app.state.tracer)  # type: ignore[attr-defined]
     (span,) = collector.named("POST /predict")
     assert span.failed
     assert span.attributes["http.response.status_code"] == 500
@@ -129,14 +162,14 @@ def test_an_accepted_experiment_keeps_the_span_that_accepted_it(
     traced: TestClient, collector: Collector, database: Database
 ) -> None:
     traced.post("/experiments", json={}, headers={"traceparent": TRACEPARENT})
-    traced.app.state.tracer.flush()  # type: ignore[attr-defined]
+    send(traced.app.state.tracer)  # type: ignore[attr-defined]
     (span,) = collector.named("POST /experiments")
     assert span.trace_id == TRACE
     assert traceparents(database) == [f"00-{TRACE}-{span.span_id}-01"]
 
 
 def test_what_has_not_been_sent_is_sent_at_the_end(collector: Collector, settings: Settings) -> None:
-    with TestClient(create_app(settings)) as api:
+    with TestClient(create_app(settings), base_url=LOOPBACK) as api:
         api.get("/health/live")
     wait_until(lambda: bool(collector.named("GET /health/live")), 10)
 
@@ -152,7 +185,7 @@ def test_a_span_has_the_parent_that_is_given_and_can_be_continued(collector: Col
         with tracer.span("inner", "internal", {"traceparent": outer or ""}, {}):
             pass
     assert tracer.traceparent() is None
-    tracer.flush()
+    send(tracer)
     inner, ended = collector.spans
     assert (ended.name, ended.kind, ended.failed) == ("outer", CONSUMER, True)
     assert ended.attributes == {"a": 1, "b": True}
@@ -170,15 +203,26 @@ def test_an_exception_ends_its_span_as_failed_and_goes_on(collector: Collector) 
     assert span.failed
 
 
-def test_a_collector_that_is_away_holds_nobody_up_for_long(
+def test_a_collector_that_is_away_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    tracer = Tracer("test")
+    begin = time.monotonic()
+    for _ in range(100):
+        with tracer.span("any", "internal", {}, {}):
+            pass
+    assert time.monotonic() - begin < 2
+    tracer.close()
+    assert time.monotonic() - begin < 10
+
+
+def test_a_variable_that_cannot_be_meant_costs_the_traces_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(tracing, "FLUSH_S", 0.2)
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "0")
     tracer = Tracer("test")
+    assert not tracer.on
+    assert "No traces are sent: " in caplog.text
     with tracer.span("any", "internal", {}, {}):
         pass
-    begin = time.monotonic()
-    tracer.flush()
     tracer.close()
-    assert time.monotonic() - begin < 5

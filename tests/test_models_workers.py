@@ -100,6 +100,18 @@ def test_a_lane_counts_as_served_only_by_who_lives_and_takes_arms(database: Data
         assert workers.lanes(session) == {"cpu", "gpu"}
 
 
+def test_of_a_lane_where_nobody_takes_arms_it_is_known_why(database: Database) -> None:
+    useless = ["Some Processor", "none: it has a reason", "none: another"]
+    with database.write() as session:
+        workers.beat(session, "a:1:x", "gpu", useless, 0)
+        workers.beat(session, "b:1:x", "cpu", ["none: it broke", "Some Processor"], 1)
+    with database.read() as session:
+        assert workers.heard(session) == {"gpu": "it has a reason; another", "cpu": None}
+        assert workers.lanes(session) == {"cpu"}
+        gpu, cpu = workers.living(session)
+        assert (workers.reasons(gpu), workers.reasons(cpu)) == (["it has a reason", "another"], ["it broke"])
+
+
 def test_the_arms_in_training_are_counted_for_each_worker_over_its_processes(database: Database) -> None:
     first, second = submitted(database), submitted(database)
     claimed(database, first, WITHOUT, worker="host:1:a/11")

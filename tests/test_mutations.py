@@ -17,6 +17,8 @@ WATCH = {
     "reconciler": ["tests/test_models_leases.py"],
     "checkpoint_transaction": ["tests/test_models_arms.py"],
     "batch_order": ["tests/test_worker_tasks.py", "-k", "crashed or stopped"],
+    "ownership": ["tests/test_api_keys.py", "-k", "does_not_exist_for_others and sqlite"],
+    "lanes": ["tests/test_models_lanes.py", "-k", "waits_until_a_worker and sqlite"],
 }
 
 

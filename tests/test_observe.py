@@ -32,7 +32,8 @@ def test_figures_of_the_database_are_not_added_up_over_the_processes_that_tell_t
     }
     for expression in expressions():
         for name in shared & set(re.findall(r"\bbnlab_\w+", expression)):
-            assert re.search(rf"max( by \(\w+\))? ?\({name}\b", expression), expression
+            most = re.findall(rf"max(?: by \(\w+\))? ?\({name}\b", expression)
+            assert len(most) == len(re.findall(rf"\b{name}\b", expression)), expression
 
 
 def test_brackets_and_braces_are_closed() -> None:

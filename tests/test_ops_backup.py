@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 from arm_states import HERE, TWINS, history, let_expire, let_wait, row, steps, take, train
 from builders import cancelled, claimed, failed, finish, running, submitted, succeeded, swept
-from conftest import ROOT, TINY_SPEC, RecordingBells, wait_until
+from conftest import LOOPBACK, ROOT, TINY_SPEC, RecordingBells, wait_until
 from fastapi.testclient import TestClient
 from sqlalchemy import MetaData, delete, make_url, select, update
 from sqlalchemy.exc import IntegrityError
@@ -111,7 +111,7 @@ def api_of(tmp_path: Path, bells: RecordingBells) -> Callable[[str], TestClient]
     def make(url: str) -> TestClient:
         app = create_app(Settings(state_dir=tmp_path / "api", database_url=url, dataset="mnist-5k"))
         app.state.bells = bells
-        return TestClient(app)
+        return TestClient(app, base_url=LOOPBACK)
 
     return make
 

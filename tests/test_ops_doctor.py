@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -112,16 +111,60 @@ def test_without_a_database_the_rest_is_looked_at_all_the_same(tmp_path: Path) -
     assert "BNLAB_DATABASE_URL" in found["database"]["mend"]
     for check in ("migrations", "clock", "keys", "workers", "queue", "arms"):
         assert found[check]["level"] == "warning"
-        assert found[check]["sentence"].startswith("Not known: ")
+        assert found[check]["sentence"] == "Not known without the database."
     assert "perhaps BNLAB_LEASE_S is meant" in found["settings"]["sentence"]
     assert found["disk"]["sentence"]
 
 
-@pytest.mark.parametrize("address", ["garbage", "mysql://x/y", "sqlite://"])
+def test_what_is_not_known_without_the_database_is_one_line_for_people(tmp_path: Path) -> None:
+    spoken = run_doctor(BNLAB_STATE_DIR=str(tmp_path), BNLAB_DATABASE_URL="postgresql+psycopg://127.0.0.1:9/x")
+    lines = spoken.stdout.splitlines()
+    assert sum("127.0.0.1:9" in line for line in lines) == 1
+    (line,) = (line for line in lines if "Not known" in line)
+    assert line.endswith("Not known without the database: migrations, clock, keys, workers, queue, arms.")
+    assert lines[-1].startswith("1 problem and ")
+
+
+@pytest.mark.parametrize(
+    "address", ["garbage", "mysql://x/y", "sqlite://", f"postgresql+psycopg://bnlab:{PASSWORD}@127.0.0.1:notaport/db"]
+)
 def test_an_address_that_is_none_is_a_finding(tmp_path: Path, address: str) -> None:
     found = examine(Settings(state_dir=tmp_path, database_url=address))
-    assert by_check(found)["database"][0].level is Level.PROBLEM
+    (database,) = by_check(found)["database"]
+    assert database.level is Level.PROBLEM
+    assert "BNLAB_" in (database.mend or "")
     assert not [one for one in found if "could not be checked" in one.sentence]
+    assert PASSWORD not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"bnlab:{PASSWORD}@h/db",
+        f"postgresql+psycopg:/bnlab:{PASSWORD}@h/db",
+        f"redis//:{PASSWORD}@h",
+        f"postgresql+psycopg://bnlab:a@{PASSWORD}@h.invalid/db",
+    ],
+)
+def test_an_address_that_is_misspelt_is_said_without_its_password(tmp_path: Path, address: str) -> None:
+    given = {"BNLAB_STATE_DIR": str(tmp_path), "BNLAB_DATABASE_URL": address, "BNLAB_BROKER_URL": address}
+    done = run_doctor(**given)
+    assert done.returncode == 1
+    assert PASSWORD not in done.stdout + done.stderr
+    assert "BNLAB_DATABASE_URL" in done.stdout
+    assert "BNLAB_BROKER_URL" in done.stdout
+
+
+def test_a_wrong_setting_is_said_as_the_findings_are(tmp_path: Path) -> None:
+    wrong = {"BNLAB_STATE_DIR": str(tmp_path), "BNLAB_LEASE_S": "abc", "BNLAB_THREADS": "0"}
+    done = run_doctor("--json", **wrong)
+    assert (done.returncode, done.stderr) == (1, "")
+    for found, name in zip(json.loads(done.stdout), ("BNLAB_THREADS", "BNLAB_LEASE_S"), strict=True):
+        assert found.keys() == {"check", "level", "sentence", "mend"}
+        assert (found["check"], found["level"]) == ("settings", "problem")
+        assert found["sentence"].startswith(f"{name}: ")
+    spoken = run_doctor(**wrong)
+    assert (spoken.returncode, spoken.stdout.splitlines()[-1]) == (1, "2 problems.")
 
 
 def test_a_check_that_hangs_or_fails_is_said_and_hides_no_other(tmp_path: Path) -> None:
@@ -177,6 +220,34 @@ def test_waiting_arms_that_no_living_worker_can_train_are_a_problem(well: Settin
     assert (found.level, "1 on cpu, 1 on gpu" in found.sentence) == (Level.OK, True)
 
 
+def test_a_worker_that_takes_no_arms_is_named_with_its_reason_whether_or_not_anything_waits(
+    well: Settings, database: Database
+) -> None:
+    with database.write() as session:
+        workers.beat(session, "there:1:a", "gpu", ["none: TensorFlow finds no GPU"], 0)
+    useless, heard = by_check(examine(well))["workers"]
+    assert (useless.level, heard.level) == (Level.WARNING, Level.OK)
+    assert useless.sentence == "The worker there:1:a takes no arms: TensorFlow finds no GPU."
+    assert "1 on cpu." in heard.sentence
+    with database.write() as session:
+        session.execute(update(Arm).where(Arm.id.in_(accept(session))).values(device="gpu"))
+    wanting, *_ = by_check(examine(well))["workers"]
+    assert wanting.level is Level.PROBLEM
+    assert wanting.sentence == (
+        "2 arms wait for a worker with a GPU: one is here, but it takes no arms (TensorFlow finds no GPU)."
+    )
+    assert "Start one" not in (wanting.mend or "")
+
+
+def test_a_worker_some_of_whose_processes_take_no_arms_is_a_warning(well: Settings, database: Database) -> None:
+    with database.write() as session:
+        workers.beat(session, "there:1:a", "gpu", ["NVIDIA H200", "none: TensorFlow finds no GPU"], 1)
+    partly, heard = by_check(examine(well))["workers"]
+    assert partly.level is Level.WARNING
+    assert partly.sentence == "Only 1 of 2 processes of the worker there:1:a take arms: TensorFlow finds no GPU."
+    assert "1 on cpu, 1 on gpu." in heard.sentence
+
+
 def test_without_a_worker_it_matters_whether_anything_waits(well: Settings, database: Database) -> None:
     with database.write() as session:
         workers.gone(session, "here:1:a")
@@ -213,7 +284,7 @@ def test_where_keys_are_required_somebody_must_have_one(well: Settings, database
     required = altered(well, keys="required")
     assert only(required, "keys").level is Level.PROBLEM
     with database.write() as session:
-        keys.create(session, "gone", Scope.ADMIN, expires_at=datetime.now(UTC) - timedelta(days=1))
+        keys.create(session, "gone", Scope.ADMIN, expires_in_s=-86_400)
         revoked, _ = keys.create(session, "revoked", Scope.ADMIN)
         keys.revoke(session, revoked.id)
     assert only(required, "keys").level is Level.PROBLEM

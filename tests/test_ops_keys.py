@@ -4,14 +4,18 @@ import json
 import os
 import subprocess
 import sys
+import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from typer.testing import CliRunner
 
 from models import keys
 from models.database import Database
 from models.scopes import Scope
+from ops.keys import app
 
 
 def run(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -40,6 +44,31 @@ def test_a_key_is_made_shown_once_listed_and_revoked(database_url: str, database
         assert keys.find(session, key) is None
     assert "was revoked before" in run(database_url, "revoke", str(found.id)).stdout
     assert "revoked" in run(database_url, "list").stdout
+
+
+def test_one_more_key_is_made_for_an_owner_even_of_a_revoked_one(new_sqlite_url: str) -> None:
+    first = json.loads(run(new_sqlite_url, "create", "Anna", "--scope", "write", "--json").stdout)
+    assert first["owner_id"] == first["id"]
+    run(new_sqlite_url, "revoke", first["id"])
+    again = run(new_sqlite_url, "create", "Anna 2", "--scope", "write", "--for", first["beginning"], "--json")
+    other = run(
+        new_sqlite_url, "create", "her class", "--scope", "read", "--for", json.loads(again.stdout)["id"], "--json"
+    )
+    assert json.loads(again.stdout)["owner_id"] == json.loads(other.stdout)["owner_id"] == first["id"]
+    nobody = run(new_sqlite_url, "create", "x", "--scope", "read", "--for", "bnlab_nobody1")
+    assert (nobody.returncode, nobody.stdout) == (1, "")
+    assert "There is no key 'bnlab_nobody'" in nobody.stderr
+
+
+def test_a_key_expires_by_the_databases_clock(new_sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = time.time
+    monkeypatch.setattr(
+        time, "time", lambda: right() + 7 * 86_400
+    )  # which is SQLite's clock: now another one than ours
+    monkeypatch.setenv("BNLAB_DATABASE_URL", new_sqlite_url)
+    made = CliRunner().invoke(app, ["create", "Anna", "--scope", "read", "--expires-in", "12h", "--json"])
+    created, expires = (datetime.fromisoformat(json.loads(made.stdout)[name]) for name in ("created_at", "expires_at"))
+    assert abs(expires - created - timedelta(hours=12)) <= timedelta(minutes=1)
 
 
 def test_scripts_get_json(new_sqlite_url: str) -> None:

@@ -16,11 +16,11 @@ from uuid import UUID
 import pytest
 from arm_states import all_of
 from builders import cancelled, failed, finish, running, submitted, succeeded, swept
-from conftest import ROOT, TINY_SPEC, RecordingBells, wait_until
+from conftest import LOOPBACK, ROOT, TINY_SPEC, RecordingBells, wait_until
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, event, select, update
+from sqlalchemy import delete, event, select, text, update
 from sqlalchemy.exc import OperationalError
 from typer import BadParameter
 
@@ -32,7 +32,8 @@ from models.retention import Amount
 from models.settings import Settings
 from models.spec import FINISHED
 from models.tables import Arm, Base, Experiment, IdempotencyKey, Sweep
-from ops.prune import removed, seconds, would_go
+from ops.prune import removed, would_go
+from ops.times import seconds
 
 GRID = SweepRequest(base=TINY_SPEC.model_dump(exclude={"seed"}), grid={"seed": [1, 2, 3]})
 
@@ -195,7 +196,7 @@ def test_stopped_half_way_everything_answers_and_a_second_run_ends_it(
     going = removed(database, before(database), pause_s=0)
     app = create_app(settings)
     app.state.bells = bells
-    with TestClient(app) as api:
+    with TestClient(app, base_url=LOOPBACK) as api:
         for left in (3, 3, 1):  # the keys go, then the sweep, then two of what were its experiments
             next(going)
             for listed in (api.get("/sweeps"), api.get(f"/sweeps/{sweep_id}"), api.get("/experiments")):
@@ -226,9 +227,10 @@ def test_a_transaction_that_fails_takes_nothing_away(database: Database) -> None
 
 
 def test_two_at_once_remove_everything_once(database: Database) -> None:
-    ids = [cancelled(database) for _ in range(30)]
+    ids = [cancelled(database) for _ in range(30)] + [succeeded(database) for _ in range(10)]
     long_ago(database, 31, ids)
-    moment, found = before(database), []
+    moment, found = before(database), list[Amount]()
+    whole = would_go(database, moment)
     both = [
         threading.Thread(target=lambda: found.append(sum(removed(database, moment, 0.01), start=Amount())))
         for _ in range(2)
@@ -238,7 +240,29 @@ def test_two_at_once_remove_everything_once(database: Database) -> None:
     for thread in both:
         thread.join(60)
     assert len(found) == 2
+    assert sum(found, start=Amount()) == whole, "what one has removed, the other does not report"
     assert not any(rows(database).values())
+
+
+def test_what_another_takes_meanwhile_is_not_reported(new_postgres_url: str) -> None:
+    database = Database(new_postgres_url)
+    ids = [succeeded(database) for _ in range(4)]
+    long_ago(database, 31, ids)
+    moment, found = before(database), list[Amount]()
+    late = threading.Thread(target=lambda: found.extend(removed(database, moment, 0)))
+
+    def it_waits() -> bool:
+        with database.read() as session:
+            return session.execute(text("SELECT bool_or(NOT granted) FROM pg_locks")).scalar_one() is True
+
+    with database.write() as session:
+        retention.remove(session, ids[:3], moment)
+        late.start()  # it finds all four
+        wait_until(it_waits)
+    late.join(60)
+    assert sum(found, start=Amount()).experiments == 1
+    assert there(database) == set()
+    database.close()
 
 
 def test_others_write_meanwhile(database: Database) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from collector import Collector
-from conftest import redis_or_skip, wait_until
+from conftest import create_database, redis_or_skip, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 from stack import ROOT, SHORT, finished
 
@@ -74,6 +74,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
             "BNLAB_DATABASE_URL": database_url,
             "BNLAB_BROKER_URL": f"redis://:{passwords[1]}@127.0.0.1:{redis_port}/0",
             "BNLAB_DATASET": "mnist-5k",
+            "BNLAB_DEVICE": "cpu",
             "BNLAB_LOG_FORMAT": "json",
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         }
@@ -92,10 +93,8 @@ def observed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
 
 
 def _new_database(postgres: str, template: str) -> str:
-    from conftest import _create_database
-
     name = f"observed_{secrets.token_hex(8)}"
-    _create_database(postgres, name, template)
+    create_database(postgres, name, template)
     return postgres.format(name)
 
 
@@ -106,7 +105,8 @@ def experiment(observed: Observed) -> str:
     answer = httpx.post(f"{observed.url}/experiments", json=SHORT, headers=headers, trust_env=False)
     assert (answer.status_code, answer.headers["X-Request-ID"]) == (202, REQUEST_ID)
     id: str = answer.json()["id"]
-    assert finished(Client(observed.url), id)["status"] == "succeeded"
+    with Client(observed.url) as client:
+        assert finished(client, id)["status"] == "succeeded"
     return id
 
 

@@ -14,8 +14,9 @@ from sqlalchemy import delete, insert, select, update
 from models import clock, workers
 from models.database import Database
 from models.lanes import Lane
-from models.tables import ArmEvent, Worker
-from worker.health import problem
+from models.spec import Status
+from models.tables import Arm, ArmEvent, Worker
+from worker.health import look, problem
 
 HOST = "container"
 NAME = f"{HOST}:1:ab"
@@ -28,8 +29,7 @@ def beat(database: Database, name: str = NAME, lane: Lane = "cpu", processes: in
 
 
 def said(database: Database) -> str | None:
-    with database.read() as session:
-        return problem(session, HOST)
+    return problem(database, HOST, second_look_after_s=0)
 
 
 def let_wait_long(database: Database) -> None:
@@ -75,6 +75,21 @@ def test_a_worker_that_leaves_an_arm_waiting_while_it_is_free_is_not_well(databa
     assert "waited for more than 20 s" in (said(database) or "")
     claimed(database, id, WITH, worker=f"{NAME}/3")
     assert said(database) is None
+
+
+def test_a_busy_worker_that_takes_the_arm_between_two_looks_is_well(database: Database) -> None:
+    beat(database)
+    id = submitted(database)
+    let_wait_long(database)
+    first = look(database, HOST)
+    assert first is not None
+    assert first.arm_id is not None
+    claimed(database, id, WITHOUT, worker=f"{NAME}/2")
+    with database.write() as session:  # and is free again at once, when another arm heads the queue
+        session.execute(update(Arm).where(Arm.id == first.arm_id).values(status=Status.SUCCEEDED))
+    second = look(database, HOST)
+    assert second is not None
+    assert second.arm_id not in (None, first.arm_id)
 
 
 def test_arms_of_the_other_lane_are_none_of_its_business(database: Database) -> None:

@@ -92,13 +92,16 @@ def test_who_lost_the_arm_learns_of_it(database: Database, held: Claim) -> None:
             lease.advanced()
 
 
-def test_a_lease_outlives_a_database_that_is_away_for_a_while(database: Database, held: Claim) -> None:
+def test_a_lease_outlives_a_database_that_is_away_for_a_while(
+    database: Database, held: Claim, caplog: pytest.LogCaptureFixture
+) -> None:
     with Away(database) as away, Lease(database, held, lease_s=3.0, hang_limit_s=60, hung=Hung()) as lease:
         wait_until(lambda: away.refused >= 1, 10, "a renewal")
         away.back()
         time.sleep(1.5)
         lease.advanced()
         assert not over(database, held)
+    assert caplog.messages[0] == "A lease could not be renewed: database or disk is full"
 
 
 # --------------------------------------------------------------------------------------------------- recorder
@@ -123,7 +126,7 @@ class Away:
     def _refuse(self, *_: object) -> None:
         if self._away:
             self.refused += 1
-            raise OperationalError("the server is away", None, Exception())
+            raise OperationalError("the server is away", None, Exception("database or disk is full\nand more"))
 
 
 def state(held: Claim) -> TrainingState:
@@ -160,7 +163,7 @@ def lease_of(database: Database, held: Claim, lease_s: float = 60.0) -> Lease:
 
 
 def test_what_could_not_be_written_is_written_when_the_database_is_back(
-    database: Database, held: Claim, tmp_path: Path
+    database: Database, held: Claim, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     written = recorder(database, held, lease_of(database, held), tmp_path)
     with Away(database) as away:
@@ -170,6 +173,7 @@ def test_what_could_not_be_written_is_written_when_the_database_is_back(
         away.back()
         wait_until(lambda: written.cancelled_at(chunk_without_sample(held, 8)) or steps(database, held) != [], 10)
     assert steps(database, held) == [0, 5]
+    assert caplog.messages[0] == "The database takes nothing now: database or disk is full"
 
 
 def chunk_without_sample(held: Claim, done: int) -> Progress:

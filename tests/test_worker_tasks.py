@@ -7,14 +7,15 @@ from uuid import UUID
 
 import pytest
 from conftest import TINY_SPEC, wait_until
-from sqlalchemy import select, text, update
+from sqlalchemy import event, select, text, update
+from sqlalchemy.exc import OperationalError
 
 from models import arms, checkpoints, clock, curves, datasets, events, experiments, leases, networks
 from models.arms import Claim, Sample
 from models.database import Database
 from models.spec import ArmName, Reason, Spec, Status
 from models.tables import Arm, CheckpointPart, CurvePoint, Experiment
-from worker import process
+from worker import heartbeat, process
 from worker.lease import Lease
 from worker.tasks import OUT_OF_MEMORY, UNEXPECTED, reason, train_and_end, train_held, train_waiting_arms
 
@@ -379,3 +380,19 @@ def test_a_worker_that_lost_its_arm_stops_and_changes_nothing(database: Database
     arm = arm_of(database, held)
     assert (arm.status, arm.batches_done, arm.networks) == (Status.RUNNING, 0, [])
     assert points(database, held) == []
+
+
+def test_what_the_database_said_is_in_the_log(worker: None, caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(*_: object) -> None:
+        said = Exception('the disk is full, says "ada:s3cret@host"\nand more')
+        raise OperationalError("a statement", None, said)
+
+    process.prepare()
+    event.listen(process.database().engine, "before_cursor_execute", refuse)
+    process.stopping().set()
+    heartbeat.run(1)
+    process.stopping.cache_clear()
+    train_waiting_arms()
+    said = 'the disk is full, says "***@host"'
+    assert f"This worker cannot be heard of: {said}" in caplog.messages
+    assert f"Nothing is claimed, the database takes nothing now: {said}" in caplog.messages

@@ -27,7 +27,6 @@ def _options() -> dict[str, Any]:
         "broker_connection_max_retries": None,  # a broker may be away for as long as it likes
         "worker_proc_alive_timeout": 60.0,  # a loaded machine may be slow to fork
         "worker_lost_wait": 1.0,  # for a result of a killed process: there are none, and until then no bell is heard
-        "worker_hijack_root_logger": False,
         "worker_consumer": "worker.consumer:Consumer",  # a message that is none does not end the worker
         "worker_cancel_long_running_tasks_on_connection_loss": False,  # training goes on while the broker is away
     }

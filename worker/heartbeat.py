@@ -4,7 +4,7 @@ import logging
 import time
 
 from models import workers
-from models.database import DATABASE_AWAY
+from models.database import DATABASE_AWAY, said
 from models.workers import BEAT_S
 from worker import process
 
@@ -26,7 +26,7 @@ def run(processes: int) -> None:
         try:
             beat(processes)
         except DATABASE_AWAY as error:
-            log.warning("This worker cannot be heard of: %s", type(error).__name__, extra={"action": "beat"})
+            log.warning("This worker cannot be heard of: %s", said(error), extra={"action": "beat"})
         except Exception:  # whatever it is, the next beat may succeed
             log.exception("This worker cannot be heard of.", extra={"action": "beat"})
         if time.monotonic() >= next_complaint and complain(processes):

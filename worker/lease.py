@@ -10,7 +10,7 @@ from typing import Self
 
 from models import arms
 from models.arms import Claim
-from models.database import DATABASE_AWAY, Database
+from models.database import DATABASE_AWAY, Database, said
 from models.errors import FenceLost
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Lease:
         except FenceLost:
             self.lost = True
         except DATABASE_AWAY as error:
-            log.warning("A lease could not be renewed: %s", type(error).__name__, extra={"action": "renew"})
+            log.warning("A lease could not be renewed: %s", said(error), extra={"action": "renew"})
         else:
             self.renewed()
             self.cancelled = self.lost = cancelled

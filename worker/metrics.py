@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from models.settings import Settings
 from models.spec import ArmName, Status
+from worker.slots import MOST_PROCESSES
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,8 @@ NAMES = (
     "bnlab_worker_processes_lost_total",
 )
 
-#: The parent's row and those of its processes; should there ever be more, two share one and a count may get lost.
-ROWS = 65
+#: The parent's row, and those of its processes.
+ROWS = 1 + MOST_PROCESSES
 
 
 class Count(IntEnum):
@@ -84,7 +85,8 @@ class Counters(Collector):
         batches = CounterMetricFamily("bnlab_worker_batches", "Batches trained.", labels=("arm",))
         for name, count in BATCHES.items():
             batches.add_metric((name.value,), self.total(count))
-        ended = CounterMetricFamily("bnlab_worker_arms_ended", "Arms ended here, by how.", labels=("status",))
+        how = "Arms that processes of this worker have ended, by how: not those that crash too often, or never began."
+        ended = CounterMetricFamily("bnlab_worker_arms_ended", how, labels=("status",))
         for status, count in ENDED.items():
             ended.add_metric((status.value,), self.total(count))
         yield batches

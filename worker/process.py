@@ -1,7 +1,6 @@
 """What one worker process keeps: its settings, its database, the data sets it has loaded, and the word to stop."""
 
 import logging
-import multiprocessing
 import os
 import signal
 import socket
@@ -9,7 +8,7 @@ import threading
 import time
 from contextlib import suppress
 from functools import cache
-from multiprocessing.synchronize import Event
+from multiprocessing.sharedctypes import RawValue
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -40,13 +39,33 @@ def settings() -> Settings:
     return read_settings()
 
 
-@cache
-def stopping() -> Event:
-    """Return the flag that the parent sets when the worker is told to stop.
+class Stop:
+    """The word to stop: the parent says it, its threads wait for it, the processes it has forked see it.
 
-    It is made before the fork, so the child that trains sees it too and gives its arm back.
+    There is no lock in the memory they share: a process that is killed would hold it for ever.
     """
-    return multiprocessing.Event()
+
+    def __init__(self) -> None:
+        self._said, self._said_here = RawValue("b", 0), threading.Event()
+
+    def set(self) -> None:
+        """Say it; only the parent may."""
+        self._said.value = 1
+        self._said_here.set()
+
+    def is_set(self) -> bool:
+        """Return whether it was said."""
+        return bool(self._said.value)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for it so long, in a thread of the parent, and return whether it was said."""
+        return self._said_here.wait(seconds)
+
+
+@cache
+def stopping() -> Stop:
+    """Return the word to stop; made before the fork, so the child that trains sees it too and gives its arm back."""
+    return Stop()
 
 
 @cache
@@ -165,6 +184,7 @@ def prepare() -> bool:
     """
     from worker.tensorflow_setup import prepare_tensorflow
 
+    tracer()  # it loads a library, while no arm is held
     shown = devices().of_process(index())
     if shown is not None:
         os.environ[VARIABLE] = shown

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from models import arms
 from models.arms import Claim, Sample
 from models.checkpoints import Checkpoint
-from models.database import DATABASE_AWAY, Database
+from models.database import DATABASE_AWAY, Database, said
 from models.settings import Settings
 from models.spec import Status
 from models.tables import Network
@@ -98,7 +98,7 @@ class Recorder:
             try:
                 written = write()
             except DATABASE_AWAY as error:
-                log.warning("The database is away: %s", type(error).__name__, extra={"action": "wait_for_database"})
+                log.warning("The database takes nothing now: %s", said(error), extra={"action": "wait_for_database"})
                 if self._stops():
                     raise
             else:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
-#: No worker has more processes than this, and no device a longer name.
+from models.workers import USELESS
+
+#: Of more processes, two share a line, and a row of counters; a longer name is cut.
 MOST_PROCESSES, WIDTH = 256, 120
-USELESS = "none: "
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from models import arms, checkpoints, logs, networks
 from models.arms import Claim
 from models.broker import TRAIN_WAITING_ARMS
 from models.checkpoints import Checkpoint
-from models.database import DATABASE_AWAY, Database
+from models.database import DATABASE_AWAY, Database, said
 from models.dense import DenseNetwork
 from models.errors import BnlabError, FenceLost, PointsDiffer
 from models.spec import Status
@@ -41,8 +41,9 @@ def train_waiting_arms(*_: object, **__: object) -> None:
         try:
             with database.write() as session:
                 held = arms.claim(session, process.name(), process.fingerprint(), process.settings().lease_s, lane)
-        except DATABASE_AWAY:
-            log.warning("The database is away; nothing is claimed.", extra={"action": "claim"})
+        except DATABASE_AWAY as error:
+            sentence = "Nothing is claimed, the database takes nothing now: %s"
+            log.warning(sentence, said(error), extra={"action": "claim"})
             return
         if held is None:
             return
@@ -62,7 +63,6 @@ def train_and_end(database: Database, held: Claim) -> None:
             tracer.note(outcome, error=left is Status.FAILED)
         if left in ENDED:
             metrics.counters().add(ENDED[left])
-        tracer.flush()
 
 
 def _train_or_let_go(database: Database, held: Claim) -> Status | None:

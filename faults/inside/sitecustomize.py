@@ -3,7 +3,7 @@
 import os
 import sys
 
-if "BNLAB_FAULTS_DIR" in os.environ and {"api", "celery"} & set(sys.orig_argv):
+if "FAULTS_DIR" in os.environ and {"api", "celery"} & set(sys.orig_argv):
     from faults import saboteur
 
     saboteur.install()

@@ -23,6 +23,7 @@ def upgrade() -> None:
     op.create_table(
         "api_keys",
         sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("owner_id", sa.Uuid(), nullable=False),
         sa.Column("name", sa.String(100), nullable=False),
         sa.Column("key_sha256", sa.String(64), nullable=False),
         sa.Column("beginning", sa.String(16), nullable=False),
