@@ -80,13 +80,18 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.readiness = Readiness()
     app.state.metrics = Metrics(app.state.database)
     app.state.tracer = tracer
-    app.add_middleware(RateHeaders)
-    app.add_middleware(CountedRequests, metrics=app.state.metrics)
-    app.add_middleware(RequestIds, tracer=tracer)  # around the others: it answers what they let fall
-    errors.install(app)
-    headers.install(app)
+    _put_around(app)
     _include_routes(app)
     return app
+
+
+def _put_around(app: FastAPI) -> None:
+    """Put around every route what each request and each answer goes through."""
+    app.add_middleware(RateHeaders)
+    app.add_middleware(CountedRequests, metrics=app.state.metrics)
+    app.add_middleware(RequestIds, tracer=app.state.tracer)  # around the others: it answers what they let fall
+    errors.install(app)
+    headers.install(app)
 
 
 def _include_routes(app: FastAPI) -> None:

@@ -59,7 +59,7 @@ def _render(chosen: Format, experiment: Experiment, curve: Curve) -> bytes | str
         return answer.model_dump_json()
     from api.pictures import draw_curve  # Matplotlib takes a second and 50 MB: not before the first picture
 
-    return draw_curve(answer, ExperimentAnswer.of(experiment, frozenset()), chosen)
+    return draw_curve(answer, ExperimentAnswer.of(experiment, {}), chosen)
 
 
 def _csv(curve: Curve) -> str:

@@ -163,7 +163,7 @@ def read_curves(
     combinations = list(SweepRequest.model_validate(sweep.request).combinations())
     panels = []
     for position, experiment in enumerate(shown, first):
-        answer = ExperimentAnswer.of(experiment, frozenset())  # the picture does not say what it waits for
+        answer = ExperimentAnswer.of(experiment, {})  # the picture does not say what it waits for
         curve = CurveAnswer.of(experiment.id, points[experiment.id], answer.spec.replicates)
         panels.append(Panel(_title(combinations[position]), answer, curve))
     return Response(

@@ -5,7 +5,9 @@ experiments go at a time, so nobody waits long; stopped half-way, it can be run 
 2 the command line is wrong; 130 Ctrl-C.
 """
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -106,15 +108,26 @@ def _experiments_removed(database: Database, before: datetime, pause_s: float) -
 
 def _remove(database: Database, before: datetime) -> None:
     total = Amount()
-    try:
+    with _interrupted() as interrupted:
         for gone in removed(database, before):
             total += gone
-    except KeyboardInterrupt:
-        typer.echo(f"\nStopped. Gone so far: {in_words(total)}. Run it again to go on.")
-        raise typer.Exit(130) from None
+            if interrupted.is_set():
+                typer.echo(f"\nStopped. Gone so far: {in_words(total)}. Run it again to go on.")
+                raise typer.Exit(130)
     typer.echo(f"Gone: {in_words(total)}.")
     if total.experiments:
         typer.echo(ROOM_ON_SQLITE if database.engine.dialect.name == "sqlite" else ROOM_ON_POSTGRES)
+
+
+@contextmanager
+def _interrupted() -> Iterator[threading.Event]:
+    """Give what Ctrl-C sets inside: between two transactions there is a moment to say what is gone, to the last one."""
+    said = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: said.set())
+    try:
+        yield said
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def in_words(amount: Amount) -> str:

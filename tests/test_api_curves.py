@@ -308,7 +308,7 @@ def test_a_spread_lies_between_its_ends(counts: list[int], total: int) -> None:
 def test_each_replicate_has_its_own_line_and_a_band_is_drawn_around_them(database: Database) -> None:
     experiment_id = submitted(database)
     with database.read() as session:
-        experiment = ExperimentAnswer.of(experiments.read(session, experiment_id), frozenset())
+        experiment = ExperimentAnswer.of(experiments.read(session, experiment_id), {})
     samples = [Sample(0, (10, 20, 30), 100), Sample(5, (40, 50, 60), 100)]
     arm = ArmCurve.of(samples, replicates=3)
     assert arm.steps == [0, 5]
