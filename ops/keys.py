@@ -101,6 +101,8 @@ def _named(session: Session, key: str) -> ApiKey:
 class _Unclear(BnlabError):
     """It is not clear which key is meant."""
 
+    code = "unclear_key"
+
     def __init__(self, named: str, found: Sequence[ApiKey]) -> None:
         super().__init__(
             f"There is no key {named!r}; `list` shows them all."

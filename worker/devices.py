@@ -58,7 +58,7 @@ def visible(count: int, variable: str | None) -> tuple[str, ...]:
         return tuple(str(number) for number in range(count))
     shown: list[str] = []
     for name in (part.strip() for part in variable.split(",")):
-        is_number = name.lstrip("-").isdigit()
+        is_number = re.fullmatch(r"-?[0-9]+", name) is not None
         if not name or name in shown or (is_number and not 0 <= int(name) < count):
             break
         shown.append(name)
