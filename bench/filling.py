@@ -2,7 +2,7 @@
 
 Experiment n, counted from the oldest, 1, is always the same one. The newest 2 % wait, 8 before them run; of the oldest
 tenth every second one was cancelled, of the rest every fiftieth failed, all others succeeded. Every second block of 25
-is a sweep. Ten API keys share them, an eleventh has only the 30 oldest. Each arm that has begun has a curve of 50
+is a sweep. Ten API keys share them, an eleventh has only the 30 oldest. Each arm that has begun has a curve of 52
 points and its history, each that succeeded a network with a result as long as a real one; of its arrays it has a few
 bytes, but the newest have real ones.
 """
@@ -19,7 +19,7 @@ from models.dense import starting_arrays
 from models.results import NetworkResult, SinglePredictions, TestResult
 from models.spec import ArmName, Spec
 
-POINTS_PER_ARM, REAL_NETWORKS, KEYS, RARE, RUNNING = 50, 40, 10, 30, 8
+POINTS_PER_ARM, REAL_NETWORKS, KEYS, RARE, RUNNING = 52, 40, 10, 30, 8
 
 SPEC = Spec(training_batches=50_000, batches_per_sample=50_000 // POINTS_PER_ARM, seed=1).resolve("mnist")
 
