@@ -30,7 +30,6 @@ from api.cache import NetworkCache
 from api.callers import REFUSED, Callers, caller
 from api.dependencies import only_known_parameters
 from api.metrics import CountedRequests, Metrics
-from api.rates import RateHeaders
 from api.readiness import Readiness
 from api.requests import RequestIds
 from models.database import POOL_SIZE, Database
@@ -87,7 +86,6 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _put_around(app: FastAPI) -> None:
     """Put around every route what each request and each answer goes through."""
-    app.add_middleware(RateHeaders)
     app.add_middleware(CountedRequests, metrics=app.state.metrics)
     app.add_middleware(RequestIds, tracer=app.state.tracer)  # around the others: it answers what they let fall
     errors.install(app)

@@ -13,8 +13,9 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.errors import responses
+from api.headers import ASIDE
 from api.known_keys import KnownKeys
-from api.rates import HEADERS, Allowance, Rates
+from api.rates import Allowance, Rates
 from api.this_machine import refuse_strangers
 from models.admission import Quota
 from models.database import Database
@@ -90,7 +91,7 @@ class Callers:
             raise KeyNeeded
         limit = key.requests_per_minute or self._settings.requests_per_minute
         within, allowance = self._rates.count(str(key.id), limit)
-        setattr(request.state, HEADERS, allowance.headers())
+        setattr(request.state, ASIDE, allowance.headers())
         if not within:
             raise _too_many(allowance)
         return Caller(key)

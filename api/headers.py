@@ -1,4 +1,4 @@
-"""Headers that keep a browser from misusing an answer, on every answer that does not set them itself.
+"""Headers of every answer: what keeps a browser from misusing it, and what its request has put aside for it.
 
 Strict-Transport-Security is not among them: only the proxy that speaks TLS knows that it may be promised.
 """
@@ -26,6 +26,10 @@ def install(app: FastAPI) -> None:
     app.build_middleware_stack = lambda: SafeHeaders(build())  # type: ignore[method-assign]
 
 
+#: Where headers wait in a request's state until its answer begins, whatever that will be.
+ASIDE = "headers"
+
+
 class SafeHeaders:
     """The application with these headers on its answers."""
 
@@ -38,11 +42,14 @@ class SafeHeaders:
             await self._app(scope, receive, send)
             return
 
+        state = scope.setdefault("state", {})
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = message.setdefault("headers", [])
                 names = {name for name, _ in headers}
-                message["headers"] = [*headers, *ALWAYS, *(each for each in UNLESS_SET if each[0] not in names)]
+                unset = (each for each in UNLESS_SET if each[0] not in names)
+                message["headers"] = [*headers, *ALWAYS, *unset, *state.get(ASIDE, ())]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -5,7 +5,6 @@ Each process of the API counts by itself, in its own memory: behind two of them,
 
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
@@ -13,8 +12,6 @@ from ipaddress import IPv6Address, ip_address
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import TooManyRequests
 
@@ -22,9 +19,6 @@ WINDOW_S = 60
 
 #: While so many counts are kept, addresses that are new share one of them. It bounds the memory.
 MOST_COUNTS = 2_000
-
-#: Where the headers wait in a request's state until its answer begins.
-HEADERS = "rate_headers"
 
 
 @dataclass(frozen=True)
@@ -35,12 +29,12 @@ class Allowance:
     remaining: int
     reset_s: int
 
-    def headers(self) -> dict[str, str]:
+    def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the headers that say so (draft-ietf-httpapi-ratelimit-headers)."""
-        return {
-            "RateLimit-Policy": f'"default";q={self.limit};w={WINDOW_S}',
-            "RateLimit": f'"default";r={self.remaining};t={self.reset_s}',
-        }
+        return [
+            (b"ratelimit-policy", f'"default";q={self.limit};w={WINDOW_S}'.encode()),
+            (b"ratelimit", f'"default";r={self.remaining};t={self.reset_s}'.encode()),
+        ]
 
 
 class Rates:
@@ -89,24 +83,3 @@ def network_of(address: str | None) -> str:
     if not isinstance(parsed, IPv6Address):
         return str(parsed)
     return str(parsed.ipv4_mapped or IPv6Address(int(parsed) >> 64 << 64))
-
-
-class RateHeaders:
-    """Middleware that puts the headers of a caller's limit onto its answer, whatever that is."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and its answer back."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        state: Mapping[str, Mapping[str, str]] = scope.setdefault("state", {})
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start" and HEADERS in state:
-                MutableHeaders(scope=message).update(state[HEADERS])
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)

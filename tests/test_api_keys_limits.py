@@ -128,3 +128,14 @@ def test_a_whole_network_of_ipv6_counts_as_one_address(address: IPv6Address, hos
 def test_an_address_of_ipv4_is_the_same_however_it_is_written() -> None:
     assert network_of("::ffff:10.1.2.3") == network_of("10.1.2.3") != network_of("10.1.2.4")
     assert network_of(None) == network_of("a socket file") == "unknown"
+
+
+def test_an_error_that_nobody_expected_tells_of_the_limit_too(settings: Settings, database: Database) -> None:
+    with keyed_api(settings) as api:
+        who = holder(api, database)
+        experiment = who.post("/experiments", {}).json()["id"]
+        api.app.state.networks = None  # type: ignore[attr-defined]
+        answer = who.post("/predict", {"image": [0.0] * 784, "experiment": experiment})
+    assert answer.status_code == 500
+    assert "RateLimit" in answer.headers
+    assert "RateLimit-Policy" in answer.headers

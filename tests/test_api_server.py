@@ -232,27 +232,28 @@ def test_a_body_nobody_asked_for_is_cut_too(client: socket.socket) -> None:
     trickled(client, b" " * 1_000)
 
 
-def test_a_client_that_does_not_take_its_answers_is_cut(server: Server) -> None:
+@pytest.fixture
+def asking_ahead(server: Server) -> Iterator[socket.socket]:
+    """A client with little room that has asked for many large answers and has read nothing yet."""
     with closing(socket.socket()) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         client.settimeout(PATIENCE_S)
         client.connect(("127.0.0.1", server.port))
         client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * MOST_AHEAD)
-        time.sleep(2 * BODY_TIMEOUT_S)
-        assert 0 < until_the_end(client).count(b"HTTP/1.1 200 ") < MOST_AHEAD
+        yield client
 
 
-def test_a_client_that_takes_its_answers_slowly_gets_them_all(server: Server) -> None:
-    with closing(socket.socket()) as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        client.settimeout(PATIENCE_S)
-        client.connect(("127.0.0.1", server.port))
-        client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * MOST_AHEAD)
-        come, begin = 0, time.monotonic()
-        while come < MOST_AHEAD:
-            come += client.recv(16_384).count(b"HTTP/1.1 200 ")
-            time.sleep(0.01)
-        assert time.monotonic() - begin < 60
+def test_a_client_that_does_not_take_its_answers_is_cut(asking_ahead: socket.socket) -> None:
+    time.sleep(2 * BODY_TIMEOUT_S)
+    assert 0 < until_the_end(asking_ahead).count(b"HTTP/1.1 200 ") < MOST_AHEAD
+
+
+def test_a_client_that_takes_its_answers_slowly_gets_them_all(asking_ahead: socket.socket) -> None:
+    come, begin = 0, time.monotonic()
+    while come < MOST_AHEAD:
+        come += asking_ahead.recv(16_384).count(b"HTTP/1.1 200 ")
+        time.sleep(0.01)
+    assert time.monotonic() - begin < 60
 
 
 def test_a_client_with_pauses_between_whole_requests_is_not_slow(client: socket.socket) -> None:
