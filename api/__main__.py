@@ -9,9 +9,10 @@ import logging
 import socket
 import sys
 from contextlib import suppress
-from typing import Literal
+from typing import Literal, cast
 
 import uvicorn
+from fastapi import FastAPI
 
 from api.app import create_app
 from api.protocol import patient
@@ -48,7 +49,17 @@ def main() -> None:
     give_memory_back()
     log.info("Listening at %s, port %d; API keys are %s.", address, port, settings.keys, extra={"action": "listen"})
     with suppress(KeyboardInterrupt):  # uvicorn has ended in order by then
-        uvicorn.Server(configuration(settings)).run(sockets=[listener])
+        Server(configuration(settings)).run(sockets=[listener])
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which waits at its end for open connections: event streams are ended first."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End in order."""
+        application = cast(FastAPI, self.config.app)
+        application.state.feed.close()
+        await super().shutdown(sockets)
 
 
 def configuration(settings: Settings) -> uvicorn.Config:

@@ -9,10 +9,12 @@ from fastapi import Depends, FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from api import (
+    browser,
     curves,
     digits,
     documents,
     errors,
+    events,
     experiments,
     headers,
     health,
@@ -29,6 +31,7 @@ from api.bodies import Bodies
 from api.cache import NetworkCache
 from api.callers import REFUSED, Callers, caller
 from api.dependencies import only_known_parameters
+from api.feed import Feed
 from api.metrics import CountedRequests, Metrics
 from api.readiness import Readiness
 from api.requests import RequestIds
@@ -52,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
         to_thread.current_default_thread_limiter().total_tokens = POOL_SIZE  # a thread never waits for a connection
         with app.state.metrics.served(settings):
             yield
+        app.state.feed.close()
         app.state.callers.close()
         app.state.bodies.close()
         app.state.bells.close()
@@ -77,7 +81,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.networks = NetworkCache(settings.network_cache_bytes)
     app.state.callers = Callers(settings, app.state.database)
     app.state.readiness = Readiness()
-    app.state.metrics = Metrics(app.state.database)
+    app.state.feed = Feed(app.state.database, settings.event_interval_s)
+    app.state.metrics = Metrics(app.state.database, app.state.feed)
     app.state.tracer = tracer
     _put_around(app)
     _include_routes(app)
@@ -89,13 +94,15 @@ def _put_around(app: FastAPI) -> None:
     app.add_middleware(CountedRequests, metrics=app.state.metrics)
     app.add_middleware(RequestIds, tracer=app.state.tracer)  # around the others: it answers what they let fall
     errors.install(app)
+    events.install(app)
     headers.install(app)
 
 
 def _include_routes(app: FastAPI) -> None:
     """Put the rooms behind the door, each with what is asked of a request before it."""
+    app.include_router(browser.router)
     app.include_router(documents.router)
-    for room in (experiments, curves, history, networks, sweeps, presets, workers):
+    for room in (experiments, curves, events, history, networks, sweeps, presets, workers):
         checks = [Depends(caller), Depends(only_known_parameters)]
         app.include_router(room.router, dependencies=checks, responses=REFUSED)
     for room in (predictions, digits):  # they refuse unknown parameters by themselves

@@ -168,18 +168,23 @@ def json_body(model: type[Model]) -> Callable[[Request], Coroutine[Any, Any, Mod
 
 def documented(schema: type[BaseModel], examples: dict[str, Any], **others: Any) -> dict[str, Any]:
     """Return what the OpenAPI document says of a route that reads its body itself."""
-    whole = schema.model_json_schema()
-    content = {JSON: {"schema": _inlined(whole, whole.pop("$defs", {})), "examples": examples}, **others}
+    content = {JSON: {"schema": inlined(schema), "examples": examples}, **others}
     body = {"required": False, "content": content}
     return {"requestBody": body, "responses": {str(status): response(status) for status in UNFINISHED}}
 
 
-def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
-    """Return a schema without references: inside an OpenAPI document they would point nowhere."""
+def inlined(model: type[BaseModel]) -> dict[str, Any]:
+    """Return a model's schema without references: inside an OpenAPI document they would point nowhere."""
+    whole = model.model_json_schema()
+    schema: dict[str, Any] = _without_references(whole, whole.pop("$defs", {}))
+    return schema
+
+
+def _without_references(schema: Any, definitions: dict[str, Any]) -> Any:
     if isinstance(schema, list):
-        return [_inlined(part, definitions) for part in schema]
+        return [_without_references(part, definitions) for part in schema]
     if not isinstance(schema, dict):
         return schema
     if "$ref" in schema:
         schema = {**definitions[schema["$ref"].removeprefix("#/$defs/")], **schema}
-    return {key: _inlined(part, definitions) for key, part in schema.items() if key != "$ref"}
+    return {key: _without_references(part, definitions) for key, part in schema.items() if key != "$ref"}

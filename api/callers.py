@@ -11,6 +11,7 @@ from uuid import UUID
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.exc import SQLAlchemyError
 
 from api.errors import responses
 from api.headers import ASIDE
@@ -95,6 +96,16 @@ class Callers:
         if not within:
             raise _too_many(allowance)
         return Caller(key)
+
+    async def still_may(self, request: Request) -> bool:
+        """Return whether the key of a request that was let in is known to be valid still; it is no further request."""
+        if self._settings.keys != "required":
+            return True
+        text = request.headers["authorization"].partition(" ")[2].strip()
+        try:
+            return await self._known.find(text) is not None
+        except SQLAlchemyError:  # it cannot be known now
+            return False
 
 
 def _too_many(allowance: Allowance) -> TooManyRequests:

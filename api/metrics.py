@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from typing import get_args
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import start_http_server
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.callers import AdminDep
-from api.routes import method_of, route_of
+from api.feed import Feed
+from api.routes import STREAMS, method_of, route_of
 from api.service_figures import ServiceFigures
 from models.database import Database
 from models.settings import Settings
@@ -30,6 +31,7 @@ NAMES = (
     "bnlab_http_requests_total",
     "bnlab_http_request_seconds",
     "bnlab_predictions_total",
+    "bnlab_event_streams",
     "bnlab_database_up",
     "bnlab_arms",
     "bnlab_queued_arms",
@@ -44,14 +46,14 @@ BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 class Metrics:
     """What one application counts, in a registry of its own."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, feed: Feed) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "bnlab_http_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry
         )
         self._seconds = Histogram(
             "bnlab_http_request_seconds",
-            "Time from a request's head to the end of its answer.",
+            "Time from a request's head to the end of its answer; of an event stream, to its beginning.",
             ("method", "route"),
             registry=self.registry,
             buckets=BUCKETS_S,
@@ -59,6 +61,8 @@ class Metrics:
         self._predictions = Counter(
             "bnlab_predictions", "Digits recognised.", ("arm", "statistics"), registry=self.registry
         )
+        streams = Gauge("bnlab_event_streams", "Event streams that are open.", registry=self.registry)
+        streams.set_function(lambda: feed.streams)
         # Found once, not for each request: that would take longer than to count it.
         self._of_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._of_prediction = {
@@ -120,18 +124,20 @@ class CountedRequests:
             await self._app(scope, receive, send)
             return
         status, begin = 500, time.perf_counter()
+        begun = begin
 
         async def send_and_note(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], time.perf_counter()
             await send(message)
 
         try:
             await self._app(scope, receive, send_and_note)
         finally:
-            seconds = time.perf_counter() - begin
-            self._metrics.answered(method_of(scope), route_of(scope), status, seconds)
+            route = route_of(scope)
+            end = begun if route in STREAMS else time.perf_counter()
+            self._metrics.answered(method_of(scope), route, status, end - begin)
 
 
 def metrics_of(request: Request) -> Metrics:

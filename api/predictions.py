@@ -29,6 +29,9 @@ router = APIRouter(tags=["predictions"])
 
 MAX_IMAGES = 1_000
 
+#: Drawings and photographs are larger than the other small bodies; what they unpack to is bounded by their sides.
+PICTURE_BYTES = 1_048_576
+
 #: How often each sign can stand in a request of numbers: millions of small objects would take long, and much memory.
 MOST_OF = {b",": MAX_IMAGES * PIXELS + 1_000, b"]": MAX_IMAGES * 29 + 1_000, b"}": 1_000, b":": 1_000, b'"': 4_000}
 
@@ -45,7 +48,10 @@ IMAGE_SCHEMA: JsonDict = {
     ]
 }
 EXAMPLES = {"blank": {"summary": "A blank image, newest experiment", "value": {"image": [0.0] * 784}}}
-PICTURE_IN_WORDS = f"{images.ALLOWED_PICTURE}; at most {SMALL_BODY_BYTES:,} bytes, beyond, 413"
+PICTURE_IN_WORDS = (
+    f"{images.ALLOWED_PICTURE}. One of 28×28 is taken as it is, white ink on black; any other is made into one as "
+    f"MNIST was made, whatever its paper and ink, see `normalize`. At most {PICTURE_BYTES:,} bytes; beyond, 413."
+)
 PICTURE = {"schema": {"type": "string", "contentMediaType": "image/*", "description": PICTURE_IN_WORDS}}
 
 
@@ -59,6 +65,16 @@ class Choice(BaseModel):
     replicate: int = Field(0, ge=0, le=1_000, description="Which repeat of the setting.")
     statistics: Statistics = Field(
         "population", description="`population` is right; `batch` shows what goes wrong without it."
+    )
+
+
+class PictureChoice(Choice):
+    """The same, and how a picture becomes 28×28 numbers."""
+
+    normalize: bool | None = Field(
+        None,
+        description="Of a picture only. Left out: a picture is normalized unless it has 28×28 pixels; `true`: always; "
+        "`false`: never, and other sizes are refused.",
     )
 
 
@@ -95,6 +111,10 @@ class Source(BaseModel):
 class Prediction(Seen, Source):
     """The answer to one image."""
 
+    image: list[list[float]] | None = Field(
+        None, description="The 28×28 numbers that were used, where the picture was normalized; else null."
+    )
+
 
 class Predictions(Source):
     """The answers to several images, in their order."""
@@ -111,28 +131,34 @@ class Predictions(Source):
 async def predict(
     request: Request,
     caller: ReaderDep,
-    choice: Annotated[Choice, Query()],
+    choice: Annotated[PictureChoice, Query()],
     settings: SettingsDep,
     database: DatabaseDep,
     cache: NetworksDep,
 ) -> Prediction | Predictions:
-    """Recognise one digit or several, sent as JSON; or one as PNG or JPEG with the same choices as query parameters."""
+    """Recognise one digit or several, sent as JSON; or one as PNG or JPEG with the same choices as query parameters.
+
+    A picture that is not 28×28 is normalized first; the answer's `image` is what was used, and can be sent as JSON.
+    """
     bodies: Bodies = request.app.state.bodies
     kind = content_type(request, (JSON, *images.FORMATS))
     if kind != JSON:
-        async with received(request, min(SMALL_BODY_BYTES, settings.max_body_bytes)) as body:
-            image = await bodies.read_aside(body, partial(images.from_picture, media_type=kind))
-        answer = await _answer(image[np.newaxis], choice, caller.sees, database, cache)
+        read = partial(images.from_picture, media_type=kind, normalize=choice.normalize)
+        async with received(request, min(PICTURE_BYTES, settings.max_body_bytes)) as body:
+            pixels, normalized = await bodies.read_aside(body, read)
+        answer = _one(await _answer(pixels[np.newaxis], choice, caller.sees, database, cache))
         metrics_of(request).predicted(choice.arm, choice.statistics, 1)
-        return _one(answer)
+        return answer.model_copy(update={"image": images.shown(pixels)}) if normalized else answer
     if request.query_params:
+        elsewhere = {"normalize": "only beside a picture: numbers are taken as they are"}
         allowed = "no query parameters beside JSON: write the choice into the body"
-        raise InvalidInput([FieldError(name, allowed, value) for name, value in request.query_params.items()])
+        wrong = [(name, elsewhere.get(name, allowed), value) for name, value in request.query_params.items()]
+        raise InvalidInput([FieldError(*each) for each in wrong])
     async with received(request, settings.max_images_body_bytes) as body:
         asked, several, pixels = await bodies.read(body, _read)
-    answer = await _answer(pixels, asked, caller.sees, database, cache)
+    answers = await _answer(pixels, asked, caller.sees, database, cache)
     metrics_of(request).predicted(asked.arm, asked.statistics, len(pixels))
-    return answer if several else _one(answer)
+    return answers if several else _one(answers)
 
 
 def _read(body: bytearray) -> tuple[Choice, bool, Array]:

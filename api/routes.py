@@ -4,6 +4,8 @@ from starlette.types import Scope
 
 #: Of a path that no route has.
 UNKNOWN = "unknown"
+#: Whose answers have no end of their own.
+STREAMS = frozenset({"/experiments/{experiment_id}/events"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 

@@ -2,11 +2,12 @@
 
 import sys
 
-from bench import api, claims, flood, fuzz, points, replicates, safety, service, training, volume
+from bench import api, claims, drawn_digits, flood, fuzz, points, replicates, safety, service, streams, training, volume
 
 MEASUREMENTS = {
     "training": training.main,
     "replicates": replicates.main,
+    "digits": drawn_digits.main,
     "safety": safety.main,
     "service": service.main,
     "api": api.main,
@@ -14,6 +15,7 @@ MEASUREMENTS = {
     "claims": claims.main,
     "points": points.main,
     "flood": flood.main,
+    "streams": streams.main,
     "fuzz": fuzz.main,
 }
 

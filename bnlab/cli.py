@@ -107,6 +107,29 @@ def show(context: typer.Context, id: Id, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def watch(
+    context: typer.Context,
+    id: Id,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
+) -> None:
+    """Watch an experiment until it has ended: both curves as they grow, then its results."""
+    from bnlab.watch_display import display
+    from bnlab.watched import Watched
+
+    watched = Watched()
+    with connected(context.obj) as client:
+        with left_running("experiment", f"watch {id}", context.obj.url), display(as_json) as shown:
+            for event in client.watch(id):
+                watched.take(event)
+                shown.show(event, watched)
+        ended = watched.experiment or client.experiment(id)
+    if not as_json:
+        print_experiment(ended)
+    if ended["status"] != "succeeded":
+        raise typer.Exit(1)
+
+
+@app.command()
 def history(context: typer.Context, id: Id, as_json: AsJson = False) -> None:
     """Show what happened to an experiment: when each arm was claimed, came back into the queue, ended, and why."""
     with connected(context.obj) as client:

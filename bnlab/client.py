@@ -1,7 +1,8 @@
 """The service from Python: submit a spec or a sweep, follow it, take its curves, ask a trained network for a digit."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from urllib.parse import quote
 
 from bnlab.connection import Connection, Json, given, passes
 from bnlab.errors import ApiProblem, ServerUnreachable, WaitedTooLong
+from bnlab.stream import SILENCE_S, Event, resumed
 
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
 PAGE_LIMIT = 100
@@ -172,6 +174,21 @@ class Client(Connection):
         A server that goes away for a few seconds in between is waited for.
         """
         return _follow(lambda: self.experiment(id), poll_interval_s)
+
+    def watch(self, id: str) -> Generator[Event, None, None]:
+        """Yield what happens to the experiment as the server tells it, up to the event `end`.
+
+        The first event is `experiment`, with what `experiment` returns; it comes again whenever an arm changes its
+        status. `points` are further points of an arm's curve: `arm`, `steps`, `mean`, `min`, `max`, `std` with a number
+        for each step, and `replicates` with such a list for each replicate; `restarted` says that the arm's earlier
+        points are void, and of two for one step the later counts. `progress` is how far both arms are. Accuracies are
+        0 to 1, steps are batches. `bnlab.watched.Watched` puts the events together.
+
+        A stream that breaks off is resumed behind the last event; a server that goes away for a few seconds, or asks
+        for a few, is waited for. The connection is closed with the generator. Raises UnexpectedAnswer if no stream of
+        events comes.
+        """
+        return resumed(partial(self._stream, _path("experiments", id, "events"), silence_s=SILENCE_S), PATIENCE_S)
 
     def wait(
         self,

@@ -4,7 +4,8 @@ import json
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -104,14 +105,29 @@ class Connection:
     def _send(
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, **request: Any
     ) -> httpx.Response:
-        try:
+        with self._unreachable():
             response = self._http.request(method, path, params=given(**(params or {})), **request)
+        if response.is_success:
+            return response
+        raise _problem(response)
+
+    @contextmanager
+    def _stream(self, path: str, headers: Mapping[bytes, bytes], silence_s: float) -> Iterator[httpx.Response]:
+        """GET what comes bit by bit; ServerUnreachable also breaks into the block, if so many seconds bring nothing."""
+        timeout = httpx.Timeout(**{**self._http.timeout.as_dict(), "read": silence_s})
+        with self._unreachable(), self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
+            if not response.is_success:
+                response.read()
+                raise _problem(response)
+            yield response
+
+    @contextmanager
+    def _unreachable(self) -> Iterator[None]:
+        try:
+            yield
         except httpx.RequestError as error:
             reached = isinstance(error, BROKEN)
             raise ServerUnreachable(url=self.base_url, reason=_reason(error), reached=reached) from error
-        if response.is_success:
-            return response
-        raise ApiProblem(response.status_code, {"title": response.reason_phrase, **(_object_in(response) or {})})
 
 
 def given(**values: Any) -> Json:
@@ -165,6 +181,12 @@ def _as_json(body: Json) -> bytes:
         return json.dumps(body, allow_nan=False).encode()
     except (TypeError, ValueError) as error:  # an object without a form in JSON; NaN or an infinity
         raise NotJson(reason=error) from error
+
+
+def _problem(response: httpx.Response) -> ApiProblem:
+    members = {"title": response.reason_phrase, **(_object_in(response) or {})}
+    wait = response.headers.get("Retry-After", "")  # some give a date, which is worth no guess at their clock
+    return ApiProblem(response.status_code, members, int(wait) if re.fullmatch("[0-9]{1,9}", wait) else None)
 
 
 def _object_in(response: httpx.Response) -> Json | None:

@@ -74,12 +74,14 @@ class ApiProblem(BnlabError):
     """The server said no.
 
     Attributes are the members of application/problem+json: `type`, `title`, `status`, `detail`, `code`, `errors` (one
-    `{"field", "allowed", "received"}` for each wrong field); what else the server added is in `extensions`.
+    `{"field", "allowed", "received"}` for each wrong field); what else the server added is in `extensions`. After
+    `retry_after_s` seconds the server may say yes; None if it named no time.
     """
 
-    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+    def __init__(self, status: int, problem: Mapping[str, Any], retry_after_s: int | None = None) -> None:
         members = dict(problem)
         self.status = status
+        self.retry_after_s = retry_after_s
         members.pop("status", None)
         self.type: str = members.pop("type", None) or "about:blank"
         self.title: str | None = members.pop("title", None)

@@ -1,15 +1,15 @@
 """Progress bars: one for each arm of an experiment, or one for each experiment of a sweep."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
 from bnlab.client import FINISHED
-from bnlab.figures import listed, mean, one_or_more, word
+from bnlab.figures import four_places, listed, mean, one_or_more, word
 from bnlab.tables import ARMS
 
 Json = dict[str, Any]
@@ -38,7 +38,10 @@ class Bars:
             console=self._console,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._said = FREE_WORKER
+        self._said: str | None = None
+
+    def __rich__(self) -> RenderableType:
+        return self._bars.get_renderable()
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -51,9 +54,8 @@ class Bars:
 
     def _say(self, experiments: Iterable[Json]) -> None:
         """Say above the bars what an experiment waits for in vain, once as long as it stays the same."""
-        sentences = (experiment["waits_for"] or FREE_WORKER for experiment in experiments)
-        vain = next((sentence for sentence in sentences if not sentence.startswith(FREE_WORKER)), FREE_WORKER)
-        if vain not in (self._said, FREE_WORKER):
+        vain = waits_in_vain(experiments)
+        if vain not in (self._said, None):
             self._console.print(f"Waits for {vain}.", highlight=False, markup=False)
         self._said = vain
 
@@ -66,16 +68,18 @@ class Bars:
 class ArmBars(Bars):
     """Two bars: batches done, batches per second, time left."""
 
-    def __init__(self) -> None:
-        super().__init__(name_width=18)
+    def __init__(self, console: Console | None = None) -> None:
+        super().__init__(name_width=18, console=console)
 
-    def show(self, experiment: Json) -> None:
-        """Bring the bars to where the experiment is."""
+    def show(self, experiment: Json, accuracies: Mapping[str, float | None] | None = None) -> None:
+        """Bring the bars to where the experiment is; each arm's accuracy stands before its note, if it is given."""
         self._say([experiment])
         total = experiment["spec"]["training_batches"]
         for name in ARMS:
             arm = experiment["arms"][name]
-            self._show(name, name, arm["batches_done"], total, note(arm, total))
+            accuracy = (accuracies or {}).get(name)
+            words = note(arm, total) if accuracy is None else f"{four_places(accuracy)}, {note(arm, total)}"
+            self._show(name, name, arm["batches_done"], total, words)
 
 
 class SweepBars(Bars):
@@ -103,6 +107,12 @@ class SweepBars(Bars):
 
     def _lines(self) -> int:
         return self._console.height if self._console.is_terminal else LINES_WITHOUT_A_TERMINAL
+
+
+def waits_in_vain(experiments: Iterable[Json]) -> str | None:
+    """Return what the first of them waits for that nobody is there to give; None if none waits for such a thing."""
+    sentences = (experiment["waits_for"] or FREE_WORKER for experiment in experiments)
+    return next((sentence for sentence in sentences if not sentence.startswith(FREE_WORKER)), None)
 
 
 def visible_rows(ended: list[bool], lines: int) -> range:

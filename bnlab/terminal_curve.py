@@ -14,8 +14,11 @@ MARKERS = {"without_batch_norm": ("•", "•", "orange+"), "with_batch_norm": (
 KEY_COLORS = {"without_batch_norm": "bright_yellow", "with_batch_norm": "bright_blue"}
 
 
-def draw(curve: dict[str, Any]) -> Text:
-    """Return the drawing: the mean over the replicates, accuracy 0 to 1, and which arm is which below it."""
+def draw(curve: dict[str, Any], width: int | None = None, height: int = HEIGHT) -> Text:
+    """Return the drawing: the mean over the replicates, accuracy 0 to 1, and which arm is which below it.
+
+    `width` and `height` are characters and lines, without the two lines below; left out, it is as wide as the terminal.
+    """
     import plotext  # a tenth of a second that the other commands need not wait
 
     arms = {name: curve["arms"][name] for name in ARMS if curve["arms"][name]["steps"]}
@@ -25,7 +28,7 @@ def draw(curve: dict[str, Any]) -> Text:
     figure.clear()
     plotext.terminal.limit(False, False)  # a pipe has no size, and plotext would draw nothing
     figure.theme("colorless")
-    figure.plot_size(min(shutil.get_terminal_size().columns, MAX_WIDTH), HEIGHT)
+    figure.plot_size(min(width or shutil.get_terminal_size().columns, MAX_WIDTH), height)
     for name, points in arms.items():
         marker, _, color = MARKERS[name]
         line = figure.signal(points["steps"], points["mean"], marker=plotext.marker(marker, color))

@@ -211,8 +211,9 @@ def run(service: Service, say: Say = print) -> None:
         try:
             with service:
                 say(
-                    f"bnlab is ready at {service.url} (docs: /docs), {service.workers_in_words}, "
-                    f"data set {service.dataset}, state in {service.state_dir}; Ctrl-C stops it."
+                    f"bnlab is ready at {service.url} (a page for your browser; API: /docs), "
+                    f"{service.workers_in_words}, data set {service.dataset}, state in {service.state_dir}; "
+                    "Ctrl-C stops it."
                 )
                 if service.keys_needed:
                     usual = service.state_dir == Path(".bnlab").absolute()

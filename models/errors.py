@@ -25,6 +25,7 @@ BnlabError
 ├── Unavailable                 nothing is wrong with the request; try again later
 │   ├── NotReady
 │   ├── Busy                    so many bodies are being received that one more does not fit
+│   ├── TooManyStreams          so many event streams are open that one more does not fit
 │   └── DatasetUnavailable
 ├── NetworkDamaged              stored arrays do not fit their spec
 ├── FenceLost                   a worker wrote with a fence that is no longer current
@@ -204,6 +205,12 @@ class Busy(Unavailable):
     """Too many large requests are being received; try again in a moment."""
 
     code = "busy"
+
+
+class TooManyStreams(Unavailable):
+    """Too many event streams are open here; try again in a moment, or ask `GET /experiments/{id}` from time to time."""
+
+    code = "too_many_streams"
 
 
 class DatasetUnavailable(Unavailable):

@@ -120,6 +120,12 @@ class Settings(BaseSettings):
     write_interval_s: float = Field(
         0.5, gt=0, le=60, description="Seconds between two writes of a running arm's points and progress."
     )
+    event_interval_s: float = Field(
+        0.5,
+        gt=0,
+        le=60,
+        description="Seconds between two looks of an API process at the experiments whose events somebody follows.",
+    )
     lease_s: float = Field(
         15.0,
         ge=1,

@@ -7,12 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
 import hypothesis
 import pytest
 from fastapi.testclient import TestClient
+from playwright.sync_api import Browser, sync_playwright
+from visitors import Visitor
 
 from api.app import create_app
 from faults.servers import Postgres, Redis, as_administrator, redis_program
@@ -23,7 +26,9 @@ from models.errors import DatasetUnavailable
 from models.settings import Settings
 from models.spec import Device, Spec
 
-pytest.register_assert_rewrite("builders", "stack", "stack_compose")  # helpers whose assertions explain themselves too
+pytest.register_assert_rewrite(
+    "builders", "stack", "stack_compose", "stack_up"
+)  # helpers whose assertions explain themselves too
 
 ROOT = Path(__file__).parents[1]
 
@@ -152,6 +157,43 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with Redis(program, tmp_path_factory.mktemp("redis")) as server:
         USED["broker, production"] = f"Redis {server.version} ({program})"
         yield server.url
+
+
+# ------------------------------------------------------------------------------------------------ a browser
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshots", type=Path, help="Folder for the pictures that tests of the page take.")
+
+
+@pytest.fixture(scope="session")
+def screenshots(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pictures of the page go: a folder that is forgotten, unless one is named."""
+    folder = pytestconfig.getoption("--screenshots") or tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A real Chromium: the machine's. It is closed with its file of tests: its driver keeps the thread's event loop."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        USED["browser"] = "NOT TESTED: no Chromium on this machine (on Debian: apt-get install chromium)"
+        pytest.skip("there is no Chromium on this machine")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])  # root has no sandbox
+        USED["browser"] = f"Chromium {browser.version} ({program})"
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visitor(chromium: Browser) -> Iterator[Visitor]:
+    """Somebody with a browser; in the end nothing may have gone wrong in it, and nothing been loaded from elsewhere."""
+    with closing(Visitor(chromium)) as somebody:
+        yield somebody
+        assert somebody.complaints == []
 
 
 # ------------------------------------------------------------------------------------------- data and the API

@@ -31,6 +31,7 @@ ROUTES = [
     ("GET", "/experiments", {"GET", "POST"}),
     ("GET", f"/experiments/{UNKNOWN}", {"GET"}),
     ("GET", f"/experiments/{UNKNOWN}/curve", {"GET"}),
+    ("GET", f"/experiments/{UNKNOWN}/events", {"GET"}),
     ("GET", f"/experiments/{UNKNOWN}/history", {"GET"}),
     ("POST", f"/experiments/{UNKNOWN}/cancel", {"POST"}),
     ("GET", f"/experiments/{UNKNOWN}/networks/with_batch_norm", {"GET"}),
@@ -86,11 +87,6 @@ def test_a_path_that_is_none_is_not_found(door: TestClient, method: str, path: s
 
 def test_a_path_with_a_slash_too_many_is_not_found_and_leads_to_no_other_host(door: TestClient) -> None:
     problem(door.post("/experiments/", json={}, headers={"Host": "evil.example"}), 404, "not_found")
-
-
-def test_the_first_page_leads_to_the_documents(door: TestClient) -> None:
-    answer = door.get("/", follow_redirects=False)
-    assert (answer.status_code, answer.headers["Location"]) == (307, "/docs")
 
 
 # ------------------------------------------------------------------------------------------------- the body
@@ -224,9 +220,9 @@ def test_a_body_over_the_limit_is_not_read_to_its_end(door: TestClient, path: st
 
 def test_a_picture_has_the_smaller_limit(door: TestClient) -> None:
     for kind in ("image/png", "image/jpeg"):
-        fields(door.post("/predict", content=b" " * 65_536, headers={"Content-Type": kind}), code="invalid_image")
-        answer = door.post("/predict", content=b" " * 65_537, headers={"Content-Type": kind})
-        assert "larger than 65536 bytes" in problem(answer, 413, "content_too_large")["detail"]
+        fields(door.post("/predict", content=b" " * 1_048_576, headers={"Content-Type": kind}), code="invalid_image")
+        answer = door.post("/predict", content=b" " * 1_048_577, headers={"Content-Type": kind})
+        assert "larger than 1048576 bytes" in problem(answer, 413, "content_too_large")["detail"]
 
 
 @pytest.mark.parametrize("path", WITH_BODY)

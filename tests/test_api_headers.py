@@ -25,7 +25,6 @@ EVERYWHERE = {
         ("GET", "/health/live", 200),
         ("GET", "/presets", 200),
         ("GET", "/openapi.json", 200),
-        ("GET", "/", 307),
         ("GET", "/nothing", 404),
         ("DELETE", "/presets", 405),
         ("POST", "/experiments", 415),
@@ -75,19 +74,10 @@ def test_the_documents_may_load_their_library_and_ask_this_service_and_nothing_e
     assert "connect-src 'self'" in allowed
     assert "frame-ancestors 'none'" in allowed
     assert "'unsafe-inline'" not in allowed.partition("script-src")[2].partition(";")[0]
-    sources = re.findall(r'(?:src|href)="(https://[^"]+)"', answer.text)
-    assert len(sources) == 2  # the script and the style
+    sources = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
+    assert sorted(sources) == ["/page/icon.svg", "/page/swagger-ui.css", "/page/swagger-ui.js"]
     for source in sources:
-        assert re.search(rf"(script|style)-src {re.escape(source.rpartition('/')[0])}/ ", allowed), source
-
-
-def test_the_library_of_the_documents_is_one_version_and_is_taken_only_as_it_is_known(door: TestClient) -> None:
-    page = door.get("/docs").text
-    tags = re.findall(r'<(?:script|link)[^>]*"https://[^>]*>', page)
-    assert len(tags) == 2
-    for tag in tags:
-        assert re.search(r"/swagger-ui-dist@\d+\.\d+\.\d+/", tag), tag
-        assert re.search(r' integrity="sha384-[A-Za-z0-9+/]{64}" crossorigin="anonymous"', tag), tag
+        assert door.get(source).status_code == 200, source
 
 
 def test_a_script_that_was_altered_is_not_the_one_that_is_allowed(door: TestClient) -> None:

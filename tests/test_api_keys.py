@@ -63,6 +63,7 @@ CASES: dict[str, Case] = {
     "GET /experiments/{experiment_id}": get("/experiments/{succeeded}"),
     "POST /experiments/{experiment_id}/cancel": cancel("/experiments/{waiting}/cancel"),
     "GET /experiments/{experiment_id}/curve": get("/experiments/{succeeded}/curve"),
+    "GET /experiments/{experiment_id}/events": get("/experiments/{succeeded}/events"),
     "GET /experiments/{experiment_id}/history": get("/experiments/{succeeded}/history"),
     "GET /experiments/{experiment_id}/networks/{arm}": get("/experiments/{succeeded}/networks/with_batch_norm"),
     "POST /sweeps": Case(WRITE, lambda who, _: who.post("/sweeps", {"base": TINY, "grid": {"seed": [1]}}), 202, 202),
@@ -273,6 +274,6 @@ def test_a_key_is_asked_for_before_the_request_is_read(keyed: TestClient) -> Non
         problem(answer, 401, "key_needed")
 
 
-def test_the_documents_need_no_key(keyed: TestClient) -> None:
-    for path in ("/", "/docs", "/openapi.json", "/health/live", "/health/ready"):
+def test_the_page_and_the_documents_need_no_key(keyed: TestClient) -> None:
+    for path in ("/", "/page/main.js", "/page/plotly.js", "/docs", "/openapi.json", "/health/live", "/health/ready"):
         assert keyed.get(path).status_code == 200

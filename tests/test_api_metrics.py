@@ -1,5 +1,6 @@
 """The API's metrics: its requests by route, predictions, and the figures of the whole service, with or without it."""
 
+import asyncio
 import re
 import socket
 import threading
@@ -7,6 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
@@ -14,13 +17,15 @@ import pytest
 from builders import WITH, WITHOUT, cancelled, claimed, failed, problem, submitted, succeeded
 from conftest import LOOPBACK, TINY_SPEC, RecordingBells
 from fastapi.testclient import TestClient
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from api import service_figures
 from api.app import create_app
-from api.metrics import NAMES
+from api.feed import Feed
+from api.metrics import NAMES, CountedRequests, Metrics
 from faults.servers import free_port
 from models import arms, clock, figures, keys, workers
 from models.database import Database
@@ -93,6 +98,41 @@ def test_predictions_are_counted_by_arm_and_statistics(api: TestClient, database
     assert value(text, "bnlab_predictions_total", arm="with_batch_norm", statistics="population") == 1
     assert value(text, "bnlab_predictions_total", arm="with_batch_norm", statistics="batch") == 5
     assert value(text, "bnlab_predictions_total", arm="without_batch_norm", statistics="population") == 0
+
+
+STREAM = "/experiments/{experiment_id}/events"
+
+
+def test_event_streams_are_counted_as_requests_and_while_they_are_open(api: TestClient, database: Database) -> None:
+    assert api.get(f"/experiments/{succeeded(database)}/events").status_code == 200
+    feed: Feed = api.app.state.feed  # type: ignore[attr-defined]
+    with feed.watch(uuid4()):
+        text = api.get("/metrics").text
+        assert value(text, "bnlab_event_streams") == 1
+        assert value(text, "bnlab_http_requests_total", method="GET", route=STREAM, status="200") == 1
+    assert value(api.get("/metrics").text, "bnlab_event_streams") == 0
+
+
+@pytest.mark.parametrize(("route", "longest_s"), [(STREAM, 0.1), ("/experiments", 60)])
+def test_a_stream_is_timed_to_its_beginning_and_any_other_request_to_its_end(
+    new_sqlite_url: str, route: str, longest_s: float
+) -> None:
+    async def answer(scope: Any, _receive: Any, send: Any) -> None:
+        scope["route"] = SimpleNamespace(path=route)
+        await send({"type": "http.response.start", "status": 200})
+        await asyncio.sleep(0.3)
+
+    async def nothing(*_: Any) -> Any:
+        pass
+
+    database = Database(new_sqlite_url)
+    metrics = Metrics(database, Feed(database, 1))
+    asyncio.run(CountedRequests(answer, metrics)({"type": "http", "method": "GET"}, nothing, nothing))
+    text = generate_latest(metrics.registry).decode()
+    took_s = value(text, "bnlab_http_request_seconds_sum", method="GET", route=route)
+    assert took_s is not None
+    assert 0.3 * (route != STREAM) <= took_s < longest_s
+    database.close()
 
 
 def test_every_name_is_there_from_the_start_and_no_other(api: TestClient) -> None:

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from statistics import fmean, stdev
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -329,6 +329,35 @@ PREDICTION: dict[str, Any] = {
     "warnings": [],
 }
 
+# Events of an experiment, as the server sends them
+
+
+def sse(name: str, id: int | str, data: Any) -> bytes:
+    return f"event: {name}\nid: {id}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def points(arm: str, accuracies: dict[int, Sequence[float]], restarted: bool = False) -> dict[str, Any]:
+    """Points of a curve, from the replicates' accuracies at each step."""
+    spreads = [spread(*replicates) for replicates in accuracies.values()]
+    columns = {name: [one[name] for one in spreads] for name in ("mean", "min", "max", "std")}
+    replicates = [list(one) for one in zip(*accuracies.values(), strict=True)]
+    return {"arm": arm, "restarted": restarted, "steps": list(accuracies), **columns, "replicates": replicates}
+
+
+def progress(batches_done: int, status: str = "running") -> dict[str, Any]:
+    """Both arms so far."""
+    one = {"status": status, "batches_done": batches_done, "batches_per_second": 500.0}
+    of_both = {"batches_done": 2 * batches_done, "batches_total": 4000, "fraction": batches_done / 2000}
+    return {"status": status, "progress": of_both, "arms": dict.fromkeys(ARMS, one)}
+
+
+class Stream:
+    """Pieces of a stream of events, sent one by one until the connection is cut; a bell is waited for."""
+
+    def __init__(self, *pieces: bytes | Event) -> None:
+        self.pieces = pieces
+
+
 # A server
 
 
@@ -344,6 +373,7 @@ class Server(ThreadingHTTPServer):
         self.requests: list[tuple[str, str, bytes]] = []
         self.keys: list[str | None] = []  # the requests' idempotency keys
         self.authorizations: list[str | None] = []
+        self.last_event_ids: list[str | None] = []
 
     def answer(self, path: str, *bodies: Any, status: int = 200) -> None:
         self.answers[path] = [(status, body) for body in bodies]
@@ -357,9 +387,13 @@ class Handler(BaseHTTPRequestHandler):
         self.server.requests.append((self.command, self.path, body))
         self.server.keys.append(self.headers["Idempotency-Key"])
         self.server.authorizations.append(self.headers["Authorization"])
+        self.server.last_event_ids.append(self.headers["Last-Event-ID"])
         answers = self.server.answers[urlsplit(self.path).path]
         status, answer = answers.pop(0) if len(answers) > 1 else answers[0]
         if answer is None:
+            return
+        if isinstance(answer, Stream):
+            self.stream(answer)
             return
         content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
@@ -368,6 +402,17 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     do_POST = do_GET
+
+    def stream(self, answer: Stream) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.end_headers()
+        with suppress(ConnectionError):  # who listened may have gone
+            for piece in answer.pieces:
+                if isinstance(piece, Event):
+                    assert piece.wait(20)
+                else:
+                    self.wfile.write(piece)
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Keep quiet."""

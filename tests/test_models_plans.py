@@ -25,6 +25,7 @@ from models import (
     idempotency,
     leases,
     networks,
+    news,
     sweeps,
 )
 from models.admission import Quota
@@ -32,6 +33,7 @@ from models.arms import Sample
 from models.checkpoints import Checkpoint, TrainingState
 from models.database import Database
 from models.dense import starting_arrays
+from models.news import Known
 from models.spec import ArmName, Status
 from models.tables import Experiment
 
@@ -48,6 +50,7 @@ PLANNING = 25.0
 
 PAGE, SWEEPS_PAGE = 20, 1  # of a page of sweeps, each with 25 experiments, it would be right to read many arms
 SUCCEEDED, QUEUED = filling.experiment_id(2_001), filling.experiment_id(EXPERIMENTS)
+WATCHED = range(3_901, 3_921)  # the last of those that succeeded, those that run, and one that waits
 OWNER_OF_OLDEST, OWNER = filling.key_id(0), filling.key_id(1)
 
 
@@ -79,6 +82,14 @@ def admit(session: Session) -> None:
     idempotency.remember(session, "new", b"answer", OWNER)
 
 
+def watch(session: Session) -> None:
+    """Look for what is new of experiments of which somebody has almost all points."""
+    known = {name: Known(1, 48_000) for name in ArmName}
+    found = news.read(session, {filling.experiment_id(number): known for number in WATCHED})
+    assert len(found) == len(WATCHED)
+    assert 0 < sum(len(arm.samples) for arms in found.values() for arm in arms.values()) < MOST_ROWS
+
+
 LOOKS: Mapping[str, Callable[[Session], object]] = {
     "the first page": page,
     "a later page": later_page,
@@ -87,6 +98,7 @@ LOOKS: Mapping[str, Callable[[Session], object]] = {
     "an owner's sweeps": lambda session: sweeps.page(session, SWEEPS_PAGE, owner=OWNER),
     "an experiment": lambda session: experiments.read(session, SUCCEEDED),
     "a curve": lambda session: curves.read(session, SUCCEEDED),
+    "what is new of twenty": watch,
     "a history": lambda session: events.read(session, SUCCEEDED),
     "the newest network": lambda session: networks.read(
         session, networks.newest_succeeded(session), ArmName.WITH_BATCH_NORM, 0
