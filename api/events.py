@@ -1,6 +1,7 @@
 """Route of events: what happens to an experiment, as it happens (server-sent events, WHATWG)."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -104,20 +105,18 @@ async def follow(request: Request, followed: Annotated[Followed, Depends(_follow
     for told in followed.begin:
         yield told
     callers: Callers = request.app.state.callers
-    checked_at = time.monotonic()
+    check_at = time.monotonic() + CHECK_INTERVAL_S * secrets.randbelow(100) / 100  # who came together asks apart
     while not followed.ended:
         try:
-            further = await asyncio.wait_for(followed.further.get(), CHECK_INTERVAL_S)
+            further = await asyncio.wait_for(followed.further.get(), check_at - time.monotonic())
         except TimeoutError:
-            pass
+            if not await callers.still_may(request):
+                return
+            check_at = time.monotonic() + CHECK_INTERVAL_S
         else:
             if further is None:
                 return
             yield further
-        if time.monotonic() - checked_at >= CHECK_INTERVAL_S:
-            if not await callers.still_may(request):
-                return
-            checked_at = time.monotonic()
 
 
 def _look(

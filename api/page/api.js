@@ -1,8 +1,8 @@
 // Asks the service: adds the key, turns problem+json into errors, and knows whether the connection stands.
 
 import { find, write } from "./dom.js";
+import { key } from "./store.js";
 
-const KEY = "bnlab-api-key";
 let lost = false;
 
 export class Problem extends Error {
@@ -13,11 +13,6 @@ export class Problem extends Error {
 }
 
 export class Lost extends Error {}
-
-export const key = {
-  get: () => sessionStorage.getItem(KEY) || "",
-  set: (text) => (text ? sessionStorage.setItem(KEY, text) : sessionStorage.removeItem(KEY)),
-};
 
 export function headers(more = {}) {
   return key.get() ? { ...more, Authorization: `Bearer ${key.get()}` } : more;
@@ -72,7 +67,7 @@ export function connectionStands() {
   document.dispatchEvent(new CustomEvent("connected"));
 }
 
-// Asks again and again while the page is seen: at once, then every so often, more seldom while it fails.
+// Asks again and again while the page is seen, from the first `now` on; more seldom while it fails.
 export function poll(interval, look) {
   let timer;
   let failures = 0;
@@ -85,13 +80,13 @@ export function poll(interval, look) {
       await look(mine.signal);
       failures = 0;
     } catch (error) {
-      if (error.name === "AbortError") return;
+      if (error.name === "AbortError" || error.status === 401) return; // until there is another key
       failures += 1;
     }
     if (mine === controller && !document.hidden) timer = setTimeout(again, interval * Math.min(2 ** failures, 8));
   };
   const seen = () => (document.hidden ? clearTimeout(timer) : again());
   document.addEventListener("visibilitychange", seen);
-  document.addEventListener("connected", again);
+  for (const event of ["connected", "key-changed"]) document.addEventListener(event, again);
   return { now: again };
 }

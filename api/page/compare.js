@@ -2,7 +2,7 @@
 
 import { Problem, askJson, poll } from "./api.js";
 import { draw } from "./chart.js";
-import { fill, find, make, write } from "./dom.js";
+import { fill, find, make, notice } from "./dom.js";
 import { download } from "./download.js";
 import { change, onChange, state } from "./state.js";
 import { ARMS, ARM_WORDS, FINISHED, mean, range, value } from "./words.js";
@@ -12,6 +12,7 @@ const DERIVED = new Set(["preset", "batches_per_sample"]); // they tell nothing 
 const known = new Map(); // by id: {experiment, curve}, as asked for last
 
 export function start() {
+  document.addEventListener("key-changed", () => known.clear());
   const looking = poll(INTERVAL_MS, look);
   onChange((changes) => {
     if ("compare" in changes) looking.now();
@@ -19,9 +20,8 @@ export function start() {
   });
   find("compare-clear").addEventListener("click", () => change({ compare: [] }));
   for (const button of find("compare").querySelectorAll("[data-download]"))
-    button.addEventListener("click", () => download(button.dataset.download, find("compare-chart"), state.compare).catch((error) => write(find("notice"), error.message)));
+    button.addEventListener("click", () => download(button.dataset.download, find("compare-chart"), state.compare).catch((error) => notice(error.message)));
   document.addEventListener("theme", show);
-  document.addEventListener("key-changed", () => (known.clear(), looking.now()));
   looking.now();
 }
 
@@ -39,7 +39,7 @@ async function look(signal) {
     }
   }));
   if (missing.length) {
-    write(find("notice"), `Left out of the comparison, for there is no such experiment: ${missing.join(", ")}.`);
+    notice(`Left out of the comparison, for there is no such experiment: ${missing.join(", ")}.`);
     change({ compare: state.compare.filter((id) => !missing.includes(id)) });
   }
   if (asked.length || known.size) await show();

@@ -2,10 +2,10 @@
 
 import { Lost, askJson } from "./api.js";
 import { cards, clear as clearCards } from "./answers.js";
-import { fill, find, make, write } from "./dom.js";
+import { announce, fill, find, make, write } from "./dom.js";
 import { Pad } from "./pad.js";
 import { change, onChange, state } from "./state.js";
-import { ARMS, setting } from "./words.js";
+import { ARMS, ARM_WORDS, setting } from "./words.js";
 
 const SAMPLES = 20;
 const LARGEST = 512; // what is uploaded is made no larger than this
@@ -34,7 +34,7 @@ export async function start(experiment) {
 // Uses the networks of this experiment from now on, if it has any.
 export function use(experiment) {
   const next = experiment?.status === "succeeded" ? experiment : null;
-  if (next?.id === network?.id && next) return;
+  if (next?.id === network?.id) return;
   network = next;
   again();
 }
@@ -131,6 +131,7 @@ async function ask(sample) {
     if (mine !== asked) return;
     paint(find("seen"), answers.image);
     cards(answers, sample?.label ?? null);
+    announce(`${ARM_WORDS[ARMS[1]]} reads ${answers[ARMS[1]].population.digit} with population statistics, ${answers[ARMS[1]].batch.digit} with batch statistics.`);
   } catch (error) {
     if (mine !== asked) return;
     clearCards();

@@ -24,6 +24,13 @@ export function write(element, text) {
   element.hidden = !text;
 }
 
+// Says something above the page, until it is closed or there is something else to say.
+export function notice(text) {
+  const box = document.getElementById("notice");
+  box.hidden = !text;
+  fill(box, text, make("button", { type: "button", on: { click: () => notice("") } }, "Close"));
+}
+
 export function announce(text) {
   find("announcements").textContent = text;
 }

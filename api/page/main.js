@@ -1,18 +1,19 @@
 // Begins: reads the address, wires the parts, and asks for a key where the service needs one.
 
-import { key } from "./api.js";
-import { announce, find, write } from "./dom.js";
+import { announce, find, notice, write } from "./dom.js";
 import * as compare from "./compare.js";
 import * as digit from "./digit.js";
 import * as form from "./form.js";
 import * as runs from "./runs.js";
 import { change, followAddress, onChange, readAddress, state } from "./state.js";
+import { key } from "./store.js";
 import * as sweep from "./sweep.js";
 import * as theme from "./theme.js";
 import * as watch from "./watch.js";
+import { FINISHED } from "./words.js";
 
 function complain(wrong) {
-  write(find("notice"), wrong.length ? `This link has parts that are not known here and were left out: ${wrong.join(", ")}.` : "");
+  notice(wrong.length ? `This link has parts that are not known here and were left out: ${wrong.join(", ")}.` : "");
 }
 
 function keys() {
@@ -32,10 +33,10 @@ function keys() {
   find("key-form").addEventListener("submit", (event) => (event.preventDefault(), use(find("key").value.trim())));
   find("key-forget").addEventListener("click", () => use(""));
   document.addEventListener("key-needed", () => {
-    write(find("notice"), key.get() ? "The service does not know this API key, or no longer." : "This service needs an API key.");
+    notice(key.get() ? "The service does not know this API key, or no longer." : "This service needs an API key.");
     if (panel.hidden) open(true);
   });
-  document.addEventListener("key-changed", () => write(find("notice"), ""));
+  document.addEventListener("key-changed", () => notice(""));
 }
 
 async function buildForm(again) {
@@ -64,11 +65,10 @@ digit.start(null);
 buildForm(again);
 onChange((changes) => {
   if ("form" in changes && "experiment" in changes) form.restore(); // the way back, or forth
-  if ("experiment" in changes && !state.experiment) digit.use(null);
 });
-watch.onEnd((experiment) => {
+watch.onNews((experiment) => {
   digit.use(experiment);
-  again();
+  if (FINISHED.has(experiment?.status)) again();
 });
 find("copy-link").addEventListener("click", async () => {
   try {
@@ -77,6 +77,6 @@ find("copy-link").addEventListener("click", async () => {
     find("copy-link").textContent = "Copied";
     setTimeout(() => (find("copy-link").textContent = "Copy link"), 2000);
   } catch {
-    write(find("notice"), `The link to what you see: ${location.href}`);
+    notice(`The link to what you see: ${location.href}`);
   }
 });

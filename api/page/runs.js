@@ -39,6 +39,10 @@ let shown = [];
 let shownSweeps = [];
 
 export function start() {
+  document.addEventListener("key-changed", () => {
+    experiments.forget();
+    sweeps.forget();
+  });
   const looking = poll(INTERVAL_MS, async (signal) => {
     const found = await Promise.all([experiments.first(signal), sweeps.first(signal)]);
     [shown, shownSweeps] = found;
@@ -54,11 +58,6 @@ export function start() {
       looking.now();
     }
     show();
-  });
-  document.addEventListener("key-changed", () => {
-    experiments.forget();
-    sweeps.forget();
-    looking.now();
   });
   find("runs-status").value = state.status;
   looking.now();

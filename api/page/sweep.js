@@ -2,7 +2,7 @@
 
 import { askJson, ask, poll } from "./api.js";
 import { draw } from "./chart.js";
-import { fill, find, make, write } from "./dom.js";
+import { fill, find, make, notice, write } from "./dom.js";
 import { saveSweepTable } from "./download.js";
 import { change, onChange, state } from "./state.js";
 import { FINISHED, count, finals, percent, value } from "./words.js";
@@ -24,7 +24,6 @@ export function start() {
   find("sweep-cancel").addEventListener("click", () => told(() => ask(`/sweeps/${state.sweep}/cancel`, { method: "POST" })).then(looking.now));
   find("sweep-csv").addEventListener("click", () => told(() => saveSweepTable(state.sweep)));
   document.addEventListener("theme", () => shown && show(true));
-  document.addEventListener("key-changed", looking.now);
   looking.now();
 }
 
@@ -32,7 +31,7 @@ async function told(action) {
   try {
     await action();
   } catch (error) {
-    write(find("notice"), error.message);
+    notice(error.message);
   }
 }
 
@@ -47,7 +46,7 @@ async function look(signal) {
     shown = await askJson(`/sweeps/${encodeURIComponent(state.sweep)}?format=json`, { signal });
   } catch (error) {
     if (error.status === 404 || error.status === 422) {
-      write(find("notice"), `There is no such sweep: ${state.sweep}.`);
+      notice(`There is no such sweep: ${state.sweep}.`);
       change({ sweep: "" });
       return;
     }

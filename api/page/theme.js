@@ -1,23 +1,21 @@
 // Light and dark: as the system has it, until somebody chooses.
 
 import { find } from "./dom.js";
+import { theme } from "./store.js";
 
-const NAME = "bnlab-theme";
 const system = matchMedia("(prefers-color-scheme: dark)");
 
-const chosen = () => localStorage.getItem(NAME);
-const isDark = () => (chosen() ? chosen() === "dark" : system.matches);
+const isDark = () => (theme.get() ? theme.get() === "dark" : system.matches);
 
 function apply() {
-  const theme = chosen();
-  if (theme) document.documentElement.dataset.theme = theme;
+  if (theme.get()) document.documentElement.dataset.theme = theme.get();
   find("theme").setAttribute("aria-pressed", String(isDark()));
   document.dispatchEvent(new CustomEvent("theme"));
 }
 
 export function start() {
   find("theme").addEventListener("click", () => {
-    localStorage.setItem(NAME, isDark() ? "light" : "dark");
+    theme.set(isDark() ? "light" : "dark");
     apply();
   });
   system.addEventListener("change", apply);

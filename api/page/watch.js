@@ -13,10 +13,9 @@ import { ARMS, ARM_WORDS, FINISHED, accuracy, count, setting } from "./words.js"
 let shown = null; // {experiment, curve}
 let following = new AbortController();
 let drawing = false;
-const ended = new Set(); // who wants to know of the end of an experiment
+const listeners = new Set(); // who wants to know which experiment is watched, and how it is
 
-export const current = () => shown?.experiment ?? null;
-export const onEnd = (listener) => ended.add(listener);
+export const onNews = (listener) => listeners.add(listener);
 
 export function start() {
   onChange((changes) => {
@@ -46,7 +45,10 @@ async function focus(id) {
   following = new AbortController();
   const { signal } = following;
   if (shown?.experiment.id !== id) shown = null;
-  if (!id) return show();
+  if (!id) {
+    tell();
+    return show();
+  }
   const curve = empty();
   let drawn = false;
   try {
@@ -55,21 +57,26 @@ async function focus(id) {
       if (event === "experiment") took(data, drawn ? shown.curve : curve);
       if (event === "points") add(shown.curve, data);
       if (event === "progress") progressed(data);
-      if (event === "end") for (const listener of ended) listener(shown.experiment);
       drawn = true;
       show();
     }, signal);
   } catch (error) {
     if (signal.aborted) return;
     shown = null;
+    tell();
     show();
     write(find("watch-note"), error instanceof Problem ? `${error.message} (${id})` : String(error));
   }
 }
 
+function tell() {
+  for (const listener of listeners) listener(shown?.experiment ?? null);
+}
+
 function took(experiment, curve) {
   const before = shown?.experiment.status;
   shown = { experiment, curve };
+  tell();
   if (before && before !== experiment.status) announce(`The experiment is ${experiment.status}.`);
 }
 
