@@ -98,14 +98,14 @@ class Callers:
         return Caller(key)
 
     async def still_may(self, request: Request) -> bool:
-        """Return whether the key of a request that was let in is known to be valid still; it is no further request."""
+        """Return False once the key of a request that was let in is known to be valid no longer; nothing is counted."""
         if self._settings.keys != "required":
             return True
         text = request.headers["authorization"].partition(" ")[2].strip()
         try:
             return await self._known.find(text) is not None
-        except SQLAlchemyError:  # it cannot be known now
-            return False
+        except SQLAlchemyError:  # then it cannot be known, and there is nothing that could be told
+            return True
 
 
 def _too_many(allowance: Allowance) -> TooManyRequests:

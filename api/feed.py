@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import Context
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 #: Each is a connection of its own, and some tens of thousands of bytes.
 MOST_STREAMS = 1_000
+#: Of one owner's keys, so that others find room.
+MOST_OF_ONE_OWNER = 200
 
 #: What a watcher gets: an event; None: there is nothing more to be told.
 Told = ServerSentEvent | None
@@ -70,6 +73,7 @@ class Feed:
         self._watched: dict[UUID, _Watched] = {}
         self._looking: asyncio.Task[None] | None = None
         self._streams = 0
+        self._of_owner: Counter[UUID | None] = Counter()
         self._closed = False
         self._answers = True
 
@@ -79,20 +83,27 @@ class Feed:
         return self._streams
 
     @contextmanager
-    def watch(self, experiment_id: UUID) -> Iterator[asyncio.Queue[Told]]:
-        """Gather what is told of an experiment; nothing is before `begin`. Raises TooManyStreams."""
-        if self._streams >= MOST_STREAMS:
+    def watch(self, experiment_id: UUID, owner: UUID | None = None) -> Iterator[asyncio.Queue[Told]]:
+        """Gather what is told of an experiment; nothing is before `begin`. Raises TooManyStreams.
+
+        `owner` is whose key it is that watches; None: keys are off.
+        """
+        if self._streams >= MOST_STREAMS or (owner is not None and self._of_owner[owner] >= MOST_OF_ONE_OWNER):
             raise TooManyStreams
         queue: asyncio.Queue[Told] = asyncio.Queue()
         watched = self._watched.setdefault(experiment_id, _Watched())
         watched.queues.add(queue)
         self._streams += 1
+        self._of_owner[owner] += 1
         if self._closed:
             queue.put_nowait(None)
         try:
             yield queue
         finally:
             self._streams -= 1
+            self._of_owner[owner] -= 1
+            if not self._of_owner[owner]:
+                del self._of_owner[owner]
             watched.queues.discard(queue)
             if not watched.queues and self._watched.get(experiment_id) is watched:
                 del self._watched[experiment_id]

@@ -1,12 +1,13 @@
 """Experiments in every state without training one, through the true queries; and what every answer must be like."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 from uuid import UUID
 
 from conftest import TINY_SPEC, RecordingBells
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from models import arms, clock, datasets, dense, experiments, networks, sweeps
 from models.arms import Claim, Fingerprint, Sample
@@ -29,6 +30,21 @@ TEN_UNITS = TINY_SPEC.model_copy(update={"hidden_layers": (10,)})
 #: What a worker in these tests says of itself, and how long it holds an arm.
 FINGERPRINT: Fingerprint = {"versions": {"bnlab": "test"}, "threads": 1, "device": "CPU", "processor": "test"}
 LEASE_S = 60.0
+
+
+@contextmanager
+def selects(database: Database) -> Iterator[list[str]]:
+    """Note the looks that are sent meanwhile."""
+    sent: list[str] = []
+
+    def note(*about: object) -> None:
+        if str(about[2]).startswith(("SELECT", "WITH")):
+            sent.append(str(about[2]))
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(database.engine, "before_cursor_execute", note)
+
 
 # --------------------------------------------------------------------------------------- experiments by state
 
