@@ -188,11 +188,15 @@ def predict(
     arm: Annotated[str | None, typer.Option(help="with_batch_norm or without_batch_norm.")] = None,
     replicate: Annotated[int | None, typer.Option(help="Which repeat of the setting.")] = None,
     statistics: Annotated[str | None, typer.Option(help="population or batch.")] = None,
+    normalize: Annotated[
+        bool | None,
+        typer.Option(help="Make the picture into a digit as MNIST's were; else that is done unless it is 28×28."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a trained network which digit a picture shows."""
+    """Ask a trained network which digit a picture shows, drawn or photographed."""
     with connected(context.obj) as client:
-        answer = client.predict(file, experiment, arm, replicate, statistics)
+        answer = client.predict(file, experiment, arm, replicate, statistics, normalize)
     if as_json:
         print_json(answer)
         return

@@ -80,13 +80,16 @@ class Client(Connection):
         arm: str | None = None,
         replicate: int | None = None,
         statistics: str | None = None,
+        normalize: bool | None = None,
     ) -> Json:
         """Return the digit a trained network sees; without an experiment, the newest that succeeded answers.
 
         `image` is 28 rows of 28 numbers, 784 numbers, a NumPy array of either form (0 … 1, white ink on black), or the
-        path or the bytes of a PNG or JPEG picture.
+        path or the bytes of a PNG or JPEG picture. A picture of another size than 28×28 is made into a digit as MNIST's
+        were, one of 28×28 is taken as it is; `normalize`, of a picture only, says which is to be done. `image` of the
+        answer is what was used, or None.
         """
-        choices = given(experiment=experiment, arm=arm, replicate=replicate, statistics=statistics)
+        choices = given(experiment=experiment, arm=arm, replicate=replicate, statistics=statistics, normalize=normalize)
         if isinstance(image, (str, PathLike)):
             image = Path(image).read_bytes()
         if isinstance(image, (bytes, bytearray)):

@@ -391,6 +391,16 @@ def test_predict_sends_the_picture_and_says_whose_answer_it_is(server: Server, t
     assert json.loads(bnlab(server, "predict", tmp_path / "two.png", "--json").out) == PREDICTION
 
 
+@pytest.mark.parametrize(("option", "said"), [("--normalize", "true"), ("--no-normalize", "false")])
+def test_predict_says_whether_the_picture_is_to_be_normalized(
+    server: Server, tmp_path: Path, option: str, said: str
+) -> None:
+    (tmp_path / "two.png").write_bytes(PNG)
+    server.answer("/predict", PREDICTION)
+    bnlab(server, "predict", tmp_path / "two.png", option)
+    assert server.requests == [("POST", f"/predict?normalize={said}", PNG)]
+
+
 def test_predict_keeps_warnings_apart_from_the_answer(server: Server, tmp_path: Path) -> None:
     (tmp_path / "two.png").write_bytes(PNG)
     server.answer("/predict", {**PREDICTION, "warnings": [WARNING]})

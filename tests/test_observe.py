@@ -28,7 +28,10 @@ def test_whatever_is_shown_is_on_the_dashboard() -> None:
 
 def test_figures_of_the_database_are_not_added_up_over_the_processes_that_tell_them() -> None:
     shared = set(api_metrics.NAMES) - {
-        *("bnlab_http_requests_total", "bnlab_http_request_seconds", "bnlab_predictions_total")
+        "bnlab_http_requests_total",
+        "bnlab_http_request_seconds",
+        "bnlab_predictions_total",
+        "bnlab_event_streams",
     }
     for expression in expressions():
         for name in shared & set(re.findall(r"\bbnlab_\w+", expression)):
