@@ -35,6 +35,8 @@ def test_the_page_has_no_script_and_no_style_inside(door: TestClient) -> None:
 def test_everything_the_page_names_is_there_and_comes_from_here(door: TestClient) -> None:
     named = re.findall(r'(?:src|href)="([^"#]+)"', door.get("/").text)
     assert "/page/main.js" in named
+    assert '"/page/plotly.js"' in door.get("/page/chart.js").text
+    named.append("/page/plotly.js")
     for address in named:
         assert address.startswith("/"), address
         assert not address.startswith("//"), address
@@ -82,6 +84,13 @@ def test_probes_may_ask_for_the_head_alone(door: TestClient) -> None:
 @pytest.mark.parametrize("path", ["/page/none.js", "/page/..%2Fapp.py", "/page/%2e%2e", "/page/", "/page/index.html/x"])
 def test_nothing_else_of_the_disk_is_there(door: TestClient, path: str) -> None:
     problem(door.get(path), 404, "not_found")
+
+
+def test_a_style_that_plotly_would_bring_is_there_by_its_name_so_that_it_brings_none(door: TestClient) -> None:
+    brought = re.findall(r'getElementById\("([0-9a-f]{64})"\)', door.get("/page/plotly.js").text)
+    assert brought
+    for id in brought:
+        assert f'id="{id}"' in door.get("/").text
 
 
 def test_the_address_of_the_chart_rules_is_the_one_that_plotly_looks_for(door: TestClient) -> None:

@@ -327,6 +327,7 @@ PREDICTION: dict[str, Any] = {
     "replicate": 0,
     "statistics": "population",
     "warnings": [],
+    "image": None,
 }
 
 # Events of an experiment, as the server sends them

@@ -33,6 +33,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "threads": ("4", 4),
     "write_interval_s": ("0.25", 0.25),
     "bell_interval_s": ("2", 2.0),
+    "event_interval_s": ("2", 2.0),
     "lease_s": ("30", 30.0),
     "checkpoint_interval_s": ("5", 5.0),
     "hang_limit_s": ("60", 60.0),

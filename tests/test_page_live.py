@@ -256,7 +256,7 @@ def test_a_link_shows_the_same_page_to_others(up: Up, client: Client, trained: s
     page.select_option("#view-scale", "log")
     page.select_option("#field-activation", "tanh")
     for id in (trained, other):
-        page.locator(f"#runs-list li:has([data-id='{id}']) input").check()
+        page.locator(f"#runs-list li[data-id='{id}'] input").check()
     draw(page)
     here = answers(page)
     link = page.url

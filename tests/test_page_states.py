@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from builders import WITH, WITHOUT, cancelled, claimed, failed, running, samples, submitted, succeeded
 from conftest import TINY_SPEC
 from playwright.sync_api import Page, expect
-from visitors import Visitor, answers, is_accessible, points, wait_for_status
+from visitors import Visitor, answers, draw, is_accessible, points, wait_for_status
 
 from bench.server import Server, running_api
 from models import arms, keys
@@ -72,7 +73,7 @@ def test_every_setting_stands_in_the_form_with_its_meaning_and_its_bounds(server
         assert page.locator(f"#field-{name}").count() == 1, name
         said = page.locator(f"#field-{name}-help").text_content() or ""
         if name != "preset":
-            assert field["description"] in said, name
+            assert field["description"].replace("`", "") in said, name
     for name, bounds in {
         "learning_rate": "More than 0, up to 100.",
         "training_batches": "From 1 to 1000000.",
@@ -139,6 +140,55 @@ def test_an_error_of_a_sweep_stands_beside_the_values_that_vary(server: Server, 
     page.fill("#field-weight_scale", "0")
     page.click("#submit")
     assert "greater than 0" in error_of(page, "weight_scale")
+
+
+def test_one_field_cannot_vary_twice(server: Server, visitor: Visitor) -> None:
+    page = visitor.open(server.url)
+    page.wait_for_selector("#submit")
+    page.locator("#vary").evaluate("vary => vary.open = true")
+    for number, values in enumerate(("0.1, 1", "0.5")):
+        page.select_option(f"#field-axis-{number}", "learning_rate")
+        page.fill(f"#field-values-{number}", values)
+    page.click("#submit")
+    assert "another field" in error_of(page, "axis-1")
+    page.select_option("#field-axis-1", "activation")
+    page.fill("#field-values-1", "relu, tanh, elu")
+    page.locator("#field-values-1").blur()
+    expect(page.locator("#submit")).to_have_text("Train 6 experiments, both networks each")
+
+
+def test_what_is_no_number_is_not_taken_for_one(server: Server, visitor: Visitor) -> None:
+    page = visitor.open(server.url)
+    page.wait_for_selector("#submit")
+    for typed in ("0x10", "1e-400", "1,5", "1e400", "NaN", "\u0661\u0662", "Infinity", "1_000", "9" * 400):
+        page.fill("#field-learning_rate", typed)
+        page.click("#submit")
+        expect(page.locator("#field-learning_rate-error")).to_contain_text(f"Received: {typed[:100]}")
+
+
+def test_a_watched_setting_is_taken_into_the_form(server: Server, database: Database, visitor: Visitor) -> None:
+    spec = TINY_SPEC.model_copy(update={"learning_rate": 0.75, "activation": "tanh", "replicates": 2})
+    page = visitor.open(f"{server.url}/#experiment={succeeded(database, spec)}")
+    wait_for_status(page, "succeeded")
+    page.click("#use-settings")
+    for name, value in {
+        "learning_rate": "0.75",
+        "activation": "tanh",
+        "replicates": "2",
+        "hidden_layers": "8, 8",
+    }.items():
+        expect(page.locator(f"#field-{name}")).to_have_value(value)
+    page.click("#submit")
+    expect(page.locator("#watch-setting")).to_contain_text("tanh · rate 0.75 · weights 0.05 · 20 batches of 60 · 8-8")
+
+
+def test_more_batches_get_as_many_points_as_is_usual(server: Server, visitor: Visitor) -> None:
+    page = visitor.open(server.url)
+    page.wait_for_selector("#submit")
+    expect(page.locator("#field-batches_per_sample")).to_have_value("50")
+    page.fill("#field-training_batches", "100")
+    page.locator("#field-training_batches").blur()
+    expect(page.locator("#field-batches_per_sample")).to_have_value("")
 
 
 def test_a_lost_answer_to_a_submit_makes_nothing_twice(server: Server, visitor: Visitor) -> None:
@@ -225,6 +275,55 @@ def test_points_come_as_they_are_written_and_an_arm_that_begins_again_forgets_it
         arms.give_back(session, held)
     claimed(database, experiment_id, WITH, fingerprint={"versions": {"bnlab": "another"}})
     expect(page.locator("#chart")).to_have_attribute("data-points", "0")
+
+
+def test_while_another_experiment_is_asked_for_nothing_of_the_last_one_can_be_done(
+    server: Server, database: Database, visitor: Visitor
+) -> None:
+    first, second = running(database), succeeded(database)
+    page = visitor.open(f"{server.url}/#experiment={first}")
+    wait_for_status(page, "running")
+    held: list[Any] = []
+    page.route(f"**/experiments/{second}/events", lambda route: held.append(route))
+    page.locator(f"[data-name='run-{second}']").click()
+    expect(page.locator("#watch-setting")).to_have_text("Asking for the experiment …")
+    for part in ("#cancel", "#watch-status", "#use-settings"):
+        expect(page.locator(part)).to_be_hidden()
+    expect(page.locator("#watch [data-download=csv]")).to_be_disabled()
+    held[0].continue_()
+    wait_for_status(page, "succeeded")
+
+
+def test_a_service_that_stands_still_is_told_and_missed_by_no_button(
+    server: Server, database: Database, visitor: Visitor
+) -> None:
+    page = visitor.open(server.url)
+    page.wait_for_selector("#submit")
+    server.process.send(signal.SIGSTOP)
+    try:
+        page.click("#submit")
+        expect(page.locator("#connection")).to_contain_text("connection to the service is lost")
+        expect(page.locator("#submit")).to_be_enabled()
+    finally:
+        server.process.send(signal.SIGCONT)
+    expect(page.locator("#connection")).to_be_hidden()
+    expect(page.locator("#spec-error")).to_be_hidden()
+
+
+def test_lists_that_change_leave_the_eye_and_the_focus_where_they_are(
+    server: Server, database: Database, visitor: Visitor
+) -> None:
+    succeeded(database)
+    page = visitor.open(server.url)
+    button = page.locator("#runs-list li button").first
+    button.focus()
+    name = button.get_attribute("data-name")
+    page.locator("#digit-why").scroll_into_view_if_needed()
+    place = page.evaluate("scrollY")
+    newer = running(database)
+    page.wait_for_selector(f"#runs-list li[data-id='{newer}']", state="attached")
+    assert page.evaluate("document.activeElement.dataset.name") == name
+    assert page.evaluate("scrollY") == place
 
 
 def test_replicates_are_a_line_in_a_band(server: Server, database: Database, visitor: Visitor) -> None:
@@ -321,7 +420,7 @@ def test_any_experiments_are_compared_in_one_chart_and_one_table(
     ids = [succeeded(database, spec) for spec in specs]
     page = visitor.open(server.url)
     for id in ids:
-        page.locator(f"#runs-list li:has([data-id='{id}']) input").check()
+        page.locator(f"#runs-list li[data-id='{id}'] input").check()
     expect(page.locator("#compare-table tbody tr")).to_have_count(3)
     expect(page.locator("#compare-table")).to_contain_text("learning rate 0.5")
     page.wait_for_function(
@@ -343,35 +442,69 @@ def test_the_way_back_leads_to_what_was_watched_before(server: Server, database:
     second = succeeded(database, TINY_SPEC.model_copy(update={"learning_rate": 0.25}))
     page = visitor.open(f"{server.url}/#experiment={first}")
     expect(page.locator("#watch-setting")).to_contain_text("rate 0.01")
-    page.locator(f"[data-id='{second}']").click()
+    page.locator(f"[data-name='run-{second}']").click()
     expect(page.locator("#watch-setting")).to_contain_text("rate 0.25")
     page.go_back()
     expect(page.locator("#watch-setting")).to_contain_text("rate 0.01")
-    expect(page.locator(f"#runs-list li:has([data-id='{first}'])")).to_have_attribute("aria-current", "true")
+    expect(page.locator(f"#runs-list li[data-id='{first}']")).to_have_attribute("aria-current", "true")
 
 
 # ------------------------------------------------------------------------------------------------------ links
 
 
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ("x=hours&colour=red", "x, colour"),
+        ("constructor=1&toString=1&__proto__=1", "constructor, toString, __proto__"),
+        ("experiment=../health/live", "experiment"),
+        ("experiment=%3Cimg%20src%3Dx%3E", "experiment"),
+        ("experiment=" + "A" * 20_000, "experiment"),
+        ("compare=..," + str(uuid4()), "compare|no such experiment"),
+        ("compare=" + ",".join(str(uuid4()) for _ in range(9)), "compare beyond 8|no such experiment"),
+        ("sweep=..", "sweep"),
+        (f"sweep={uuid4()}", "no such sweep"),
+        ("first=-5", "first"),
+        ("spec.activation=banana&spec.bogus=1", "activation, bogus"),
+        ("spec.preset=nope", "preset"),
+        ("spec.constructor=1", "constructor"),
+        ("digit=foo", "cannot be read"),
+        ("digit=ink:zz!!", "cannot be read"),
+        ("digit=test:999999", "cannot be read"),
+        ("%E0%A4%A&&&===", "not known"),
+    ],
+)
 def test_a_link_with_unknown_parts_is_told_and_the_rest_of_it_shown(
+    server: Server, database: Database, visitor: Visitor, part: str, told: str
+) -> None:
+    page = visitor.open(f"{server.url}/#{part}")
+    expect(page.locator("#notice")).to_contain_text(re.compile(told))
+    page.wait_for_selector("#submit")
+    expect(page.locator("#field-activation")).to_have_value("relu")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    expect(page.locator("#notice img")).to_have_count(0)
+    page.locator("#notice button").click()
+    expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_a_link_to_an_experiment_that_is_not_there_says_so(server: Server, visitor: Visitor) -> None:
+    page = visitor.open(f"{server.url}/#experiment={uuid4()}")
+    expect(page.locator("#watch-note")).to_contain_text("no experiment with this id")
+    page.wait_for_selector("#submit")
+
+
+def test_a_drawing_that_leaves_the_pad_is_in_the_link_as_it_was_drawn(
     server: Server, database: Database, visitor: Visitor
 ) -> None:
-    here, gone = succeeded(database), uuid4()
-    page = visitor.open(f"{server.url}/#experiment={here}&x=hours&colour=red&compare={here},{gone}&digit=ink:zz!!")
+    page = visitor.open(f"{server.url}/#experiment={succeeded(database)}")
     wait_for_status(page, "succeeded")
-    expect(page.locator("#notice")).to_contain_text(re.compile("x, colour|no such experiment"))
-    expect(page.locator("#view-x")).to_have_value("batches")
-    expect(page.locator("#compare-table tbody tr")).to_have_count(1)
-
-
-@pytest.mark.parametrize("id", [str(uuid4()), "no-id", "../health/live", "%3Cimg%20src%3Dx%3E"])
-def test_a_link_to_an_experiment_that_is_not_there_says_so(server: Server, visitor: Visitor, id: str) -> None:
-    page = visitor.open(f"{server.url}/#experiment={id}")
-    expect(page.locator("#watch-note")).to_contain_text(
-        re.compile("no experiment with this id|not valid|Not Found", re.I)
-    )
-    expect(page.locator("#watch-note img")).to_have_count(0)
-    page.wait_for_selector("#submit")
+    draw(page, ((100, 60), (-30, -20), (120, 200), (140, 300)))
+    first = page.locator("#pad").evaluate("pad => pad.toDataURL()")
+    answers(page)
+    again = visitor.open(page.url)
+    answers(again)
+    assert again.locator("#pad").evaluate("pad => pad.toDataURL()") == first
+    expect(again.locator("#notice")).to_be_hidden()
 
 
 # --------------------------------------------------------------------------------------------- digits and keys
@@ -433,9 +566,15 @@ def test_a_service_with_keys_asks_for_one_and_it_never_stands_in_an_address(tmp_
         assert key not in page.url
         assert not [request.url for request in visitor.requests if key in request.url]
         assert page.evaluate("Object.values(localStorage).join()").count(key) == 0
+        expect(page.locator("#runs-list li")).to_have_count(1)
         page.click("#key-button")
+        page.fill("#key", "ключ")
+        page.keyboard.press("Enter")
+        expect(page.locator("#key-error")).to_be_visible()
         page.click("#key-forget")
         expect(page.locator("#notice")).to_contain_text("needs an API key")
+        expect(page.locator("#runs-list li")).to_have_count(0)
+        expect(page.locator("#watch-status")).to_be_hidden()
 
 
 # ------------------------------------------------------------------------------------------------ every screen

@@ -3,6 +3,7 @@
 import { find, write } from "./dom.js";
 import { key } from "./store.js";
 
+const PATIENCE_MS = 20_000;
 let lost = false;
 
 export class Problem extends Error {
@@ -18,9 +19,11 @@ export function headers(more = {}) {
   return key.get() ? { ...more, Authorization: `Bearer ${key.get()}` } : more;
 }
 
-// Returns the answer; throws Problem where the service says no, and Lost where nobody answers.
+// Returns the answer; throws Problem where the service says no, and Lost where nobody answers, or not in time.
 export async function ask(path, { method = "GET", body, type, more = {}, signal } = {}) {
-  const request = { method, headers: headers(more), signal, cache: "no-store", credentials: "omit" };
+  const patience = AbortSignal.timeout(PATIENCE_MS);
+  const signals = signal ? AbortSignal.any([signal, patience]) : patience;
+  const request = { method, headers: headers(more), signal: signals, cache: "no-store", credentials: "omit" };
   if (body !== undefined) {
     request.body = type ? body : JSON.stringify(body);
     request.headers["Content-Type"] = type || "application/json";

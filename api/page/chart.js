@@ -1,13 +1,15 @@
 // Draws curves with Plotly: a line per arm for the mean, a band from the least to the most replicate, in the page's colours.
 
-import { ARMS, ARM_WORDS, accuracy } from "./words.js";
+import { make } from "./dom.js";
+import { ARMS, ARM_WORDS } from "./words.js";
 
-const OF_COMPARED = ["#c65a00", "#1f77b4", "#2e8540", "#a23b9c", "#8a6d00", "#c2334d", "#00838f", "#6b5b95"];
+const COLOURS = 8; // of compared experiments, in the style sheet
 const COARSE = matchMedia("(pointer: coarse)");
 
 // A colour of the style sheet as Plotly can read it, in the theme of the moment.
 function colour(name) {
   const probe = document.body.appendChild(document.createElement("i"));
+  probe.style.forcedColorAdjust = "none";
   probe.style.color = `var(--${name})`;
   const found = getComputedStyle(probe).color;
   probe.remove();
@@ -16,10 +18,7 @@ function colour(name) {
 
 const faint = (rgb) => rgb.replace(/^rgba?\(([^,]+,[^,]+,[^,)]+).*$/, "rgba($1, 0.2)");
 
-function hexToRgb(hex) {
-  const [r, g, b] = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-  return `rgb(${r}, ${g}, ${b})`;
-}
+const nameOf = (number, several, arm) => (several ? `compared-${(number % COLOURS) + 1}` : arm === ARMS[0] ? "without" : "with");
 
 // Where a point stands on the x axis; a step is the batch after which was measured, counted from 0.
 function places(steps, view, speed) {
@@ -52,33 +51,36 @@ function traces(shown, name, view, line) {
   return [...(band ? [lower, upper] : []), mean];
 }
 
-// The accuracy after the last batch, and what the lesson printed for it.
+// From the last point to the accuracy after the last batch; and what the lesson printed for that.
 function ends(shown, name, view, line) {
-  const { experiment } = shown;
+  const { experiment, curve } = shown;
   const arm = experiment.arms[name];
   const final = arm.final_validation_accuracy;
-  const published = experiment.preset?.published?.[name]?.validation_accuracy;
-  const [x] = places([experiment.spec.training_batches - 1], view, arm.batches_per_second);
-  const point = (y, name, symbol, colour) => ({
-    x: [x], y: [y], name, mode: "markers", showlegend: false, cliponaxis: false,
-    marker: { symbol, size: 9, color: colour }, hovertemplate: `${accuracy(y)}<extra>${name}</extra>`,
-  });
-  return [
-    ...(final ? [point(final.mean, `${line.label}, at the end`, "circle", line.colour)] : []),
-    ...(published !== undefined && published !== null
-      ? [point(published, `the lesson, ${ARM_WORDS[name]}`, "star", colour("lesson"))]
-      : []),
-  ];
+  const published = experiment.preset?.published?.[name]?.validation_accuracy ?? null;
+  const steps = [...curve[name].steps.slice(-1), experiment.spec.training_batches - 1];
+  const x = places(steps, view, arm.batches_per_second);
+  const more = { showlegend: false, cliponaxis: false };
+  const reached = final && {
+    ...more, x, y: [...curve[name].mean.slice(-1), final.mean], name: `${line.label}, at the end`, mode: "lines+markers",
+    line: { color: line.colour, width: 2.5, dash: line.dash }, marker: { color: line.colour, size: x.map((_, i) => (i === x.length - 1 ? 9 : 0)) },
+    hovertemplate: "%{y:.4f}",
+  };
+  const printed = published !== null && {
+    ...more, x: x.slice(-1), y: [published], name: `the lesson, ${ARM_WORDS[name]}`, mode: "markers",
+    marker: { symbol: "star", size: 11, color: colour("lesson"), line: { color: colour("ink"), width: 1 } },
+    hovertemplate: "%{y:.4f}",
+  };
+  return [reached, printed].filter(Boolean);
 }
 
-// Draws `shown`, a list of {experiment, curve, label}; several are told apart by colour, their arms by dashes.
+// Draws `shown`, a list of {experiment, curve, label}; several are told apart by colour, arms by dashes too.
 export async function draw(element, shown, view, { small = false } = {}) {
-  if (!window.Plotly) await loaded();
+  await library();
   const several = shown.length > 1;
   const data = shown.flatMap((one, number) =>
     ARMS.flatMap((name) => {
-      const own = several ? hexToRgb(OF_COMPARED[number % OF_COMPARED.length]) : colour(name === ARMS[0] ? "without" : "with");
-      const dash = several && name === ARMS[0] ? "dash" : "solid";
+      const own = colour(nameOf(number, several, name));
+      const dash = name === ARMS[0] && !small ? "dash" : "solid";
       const line = { label: several ? `${one.label}, ${ARM_WORDS[name]}` : ARM_WORDS[name], colour: own, dash };
       return [...traces(one, name, view, line), ...(small ? [] : ends(one, name, view, line))];
     }),
@@ -102,7 +104,7 @@ function layout(shown, view, small, several) {
     font: { color: ink, size: small ? 10 : 13, family: getComputedStyle(document.body).fontFamily },
     paper_bgcolor: "rgba(0, 0, 0, 0)",
     plot_bgcolor: "rgba(0, 0, 0, 0)",
-    margin: small ? { l: 30, r: 8, t: 6, b: 24 } : { l: 55, r: 15, t: 15, b: 45 },
+    margin: small ? { l: 30, r: 8, t: 6, b: 24 } : { l: 55, r: 15, t: several ? 15 : 40, b: 45 },
     xaxis: {
       ...axis,
       type: view.scale,
@@ -112,10 +114,8 @@ function layout(shown, view, small, several) {
       ...(log ? { dtick: 1 } : {}),
     },
     yaxis: { ...axis, range: [0, 1], dtick: small ? 0.5 : 0.1, title: { text: small ? "" : "Validation accuracy" } },
-    showlegend: !small,
-    legend: several
-      ? { orientation: "h", y: -0.2, font: { size: 12 } }
-      : { x: 1, xanchor: "right", y: 0.02, yanchor: "bottom", bgcolor: faint(colour("sheet")) },
+    showlegend: !small && !several, // compared ones have theirs in the table
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
     hovermode: "x unified",
     hoverlabel: { bgcolor: colour("paper"), bordercolor: line, font: { color: ink } },
     dragmode: COARSE.matches ? false : "zoom",
@@ -123,12 +123,18 @@ function layout(shown, view, small, several) {
   };
 }
 
-function loaded() {
-  return new Promise((resolve, reject) => {
-    const script = document.querySelector('script[src$="plotly.js"]');
-    script.addEventListener("load", resolve, { once: true });
-    script.addEventListener("error", () => reject(new Error("The chart's library did not load.")), { once: true });
+let asked = null;
+
+// The chart's library, which is large: it is asked for once, and nothing else waits for it.
+export function library() {
+  asked ??= new Promise((resolve, reject) => {
+    const failed = () => {
+      asked = null; // the next chart asks again
+      reject(new Error("The chart's library did not load."));
+    };
+    document.head.append(make("script", { src: "/page/plotly.js", on: { load: resolve, error: failed } }));
   });
+  return asked;
 }
 
 // The picture as it is seen, as a data URL.
@@ -136,4 +142,9 @@ export function picture(element, format) {
   const background = colour("sheet");
   const figure = { data: element.data, layout: { ...element.layout, paper_bgcolor: background } };
   return window.Plotly.toImage(figure, { format, width: 1000, height: 600, scale: format === "png" ? 2 : 1 });
+}
+
+// The colours of a compared experiment's lines, as they stand beside its name.
+export function swatch(number, compared) {
+  return make("span", { class: `swatch ${nameOf(number, compared > 1, ARMS[1])}`, "aria-hidden": "true" });
 }

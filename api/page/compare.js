@@ -1,7 +1,7 @@
 // Compared experiments in one chart and one table; those that train are asked for again and again.
 
 import { Problem, askJson, poll } from "./api.js";
-import { draw } from "./chart.js";
+import { draw, swatch } from "./chart.js";
 import { fill, find, make, notice } from "./dom.js";
 import { download } from "./download.js";
 import { change, onChange, state } from "./state.js";
@@ -12,7 +12,7 @@ const DERIVED = new Set(["preset", "batches_per_sample"]); // they tell nothing 
 const known = new Map(); // by id: {experiment, curve}, as asked for last
 
 export function start() {
-  document.addEventListener("key-changed", () => known.clear());
+  document.addEventListener("key-changed", () => (known.clear(), show()));
   const looking = poll(INTERVAL_MS, look);
   onChange((changes) => {
     if ("compare" in changes) looking.now();
@@ -73,7 +73,7 @@ function table(shown, labels) {
   return make("table", {},
     make("thead", {}, make("tr", {}, ...head.map((words) => (words ? make("th", { scope: "col" }, words) : make("td"))))),
     make("tbody", {}, ...shown.map(({ experiment }, i) => make("tr", {},
-      make("th", { scope: "row" }, labels[i]),
+      make("th", { scope: "row" }, swatch(i, shown.length), labels[i]),
       make("td", {}, experiment.status),
       ...ARMS.map((name) => make("td", {}, mean(experiment.arms[name].final_validation_accuracy), make("span", { class: "range" }, range(experiment.arms[name].final_validation_accuracy)))),
       make("td", {}, make("button", { type: "button", "aria-label": `Watch ${labels[i]}`, on: { click: () => watch(experiment.id) } }, "Watch"))))));

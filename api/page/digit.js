@@ -2,7 +2,7 @@
 
 import { Lost, askJson } from "./api.js";
 import { cards, clear as clearCards } from "./answers.js";
-import { announce, fill, find, make, write } from "./dom.js";
+import { announce, fill, find, make, notice, write } from "./dom.js";
 import { Pad } from "./pad.js";
 import { change, onChange, state } from "./state.js";
 import { ARMS, ARM_WORDS, setting } from "./words.js";
@@ -27,6 +27,7 @@ export async function start(experiment) {
     if ("digit" in changes && changes.digit !== own) restore();
   });
   document.addEventListener("key-changed", load);
+  document.addEventListener("connected", () => (samples.length ? again() : load()));
   restore();
   await load();
 }
@@ -42,8 +43,10 @@ export function use(experiment) {
 async function load() {
   try {
     samples = (await askJson(`/digits?count=${SAMPLES}`)).digits;
+    write(find("samples-title"), "Or take one of the test set:");
   } catch (error) {
-    if (!(error instanceof Lost)) write(find("samples-title"), `The test set is not at hand: ${error.message}`);
+    samples = [];
+    if (!(error instanceof Lost)) write(find("samples-title"), error.status === 401 ? "" : `The test set is not at hand: ${error.message}`);
   }
   fill(find("samples"), ...samples.map((sample) => make("button",
     { type: "button", "aria-pressed": "false", "aria-label": `Test image ${sample.index}, a ${sample.label}`, on: { click: () => remember(TEST + sample.index, () => take(sample)) } },
@@ -69,6 +72,7 @@ function restore() {
     const sample = samples.find((one) => String(one.index) === state.digit.slice(TEST.length));
     if (sample) return take(sample);
   } else if (state.digit.startsWith(INK) && pad.fromText(state.digit.slice(INK.length))) return again();
+  if (state.digit && (samples.length || !state.digit.startsWith(TEST))) notice("The digit of this link cannot be read.");
   pad.clear();
   return again();
 }
@@ -97,8 +101,6 @@ async function upload(input) {
     const scale = Math.min(1, LARGEST / Math.max(bitmap.width, bitmap.height));
     const picture = make("canvas", { width: Math.max(1, Math.round(bitmap.width * scale)), height: Math.max(1, Math.round(bitmap.height * scale)) });
     const context = picture.getContext("2d");
-    context.fillStyle = "#fff"; // paper, where a picture is transparent
-    context.fillRect(0, 0, picture.width, picture.height);
     context.drawImage(bitmap, 0, 0, picture.width, picture.height);
     pad.show(picture);
     uploaded = true;
@@ -120,7 +122,7 @@ function again() {
 async function ask(sample) {
   const mine = (asked += 1);
   write(find("digit-error"), "");
-  tellNetwork();
+  tellNetwork(network);
   if (pad.isEmpty) {
     clearCards();
     paint(find("seen"), null);
@@ -130,12 +132,14 @@ async function ask(sample) {
     const answers = await four(sample);
     if (mine !== asked) return;
     paint(find("seen"), answers.image);
+    tellNetwork(await whose(answers.experiment));
+    if (mine !== asked) return;
     cards(answers, sample?.label ?? null);
     announce(`${ARM_WORDS[ARMS[1]]} reads ${answers[ARMS[1]].population.digit} with population statistics, ${answers[ARMS[1]].batch.digit} with batch statistics.`);
   } catch (error) {
     if (mine !== asked) return;
     clearCards();
-    write(find("digit-error"), error.status === 409 && error.code === "nothing_trained" ? "No network is trained yet: train one first." : error.errors?.length
+    if (error.status !== 401) write(find("digit-error"), error.status === 409 && error.code === "nothing_trained" ? "No network is trained yet: train one first." : error.errors?.length
       ? error.errors.map((one) => `${one.field}: allowed is ${one.allowed}.`).join(" ") : error.message);
   }
 }
@@ -171,9 +175,17 @@ async function ofPicture(choice) {
 
 const blobOf = (canvas) => new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 
-function tellNetwork() {
-  const which = network ? `The networks of the run you watch: ${setting(network.spec)}.` : "The networks of the newest run that succeeded answer.";
-  write(find("digit-network"), which);
+const answered = new Map(); // experiments that answered, by id
+
+async function whose(id) {
+  if (network?.id === id) return network;
+  if (!answered.has(id)) answered.set(id, await askJson(`/experiments/${id}`));
+  return answered.get(id);
+}
+
+function tellNetwork(experiment) {
+  const which = network ? "The networks of the run you watch" : "The networks of the newest run that succeeded";
+  write(find("digit-network"), experiment ? `${which}: ${setting(experiment.spec)}.` : `${which} answer.`);
 }
 
 function paint(canvas, rows) {

@@ -1,7 +1,8 @@
 // The form: every setting with its meaning and its bounds as the OpenAPI document has them, presets, and what to vary.
 
 import { Problem, askJson } from "./api.js";
-import { announce, fill, find, make, write } from "./dom.js";
+import { announce, fill, find, make, notice, write } from "./dom.js";
+import { controls, idOf, ofAxis, ofPresets, ofSchema, text, titled } from "./fields.js";
 import { change, state } from "./state.js";
 import { value as inWords } from "./words.js";
 
@@ -9,7 +10,6 @@ const FIRST = ["activation", "learning_rate", "weight_scale", "training_batches"
 const FIRST_PRESET = "relu-0.01-good-weights-2000"; // seconds long, and what the lesson is about
 const AXES = 2;
 
-const controls = new Map(); // by the field's name, with a dot into an object
 let presets = [];
 
 export async function build(submitted) {
@@ -20,100 +20,31 @@ export async function build(submitted) {
   const nested = ([, schema]) => schema.properties !== undefined;
   const first = fields.filter(([name]) => FIRST.includes(name)).sort(([a], [b]) => FIRST.indexOf(a) - FIRST.indexOf(b));
   const rest = fields.filter((field) => !FIRST.includes(field[0]) && !nested(field));
+  const parts = (schemas) => schemas.map(([name, schema]) => ofSchema(name, schema));
+  const details = (id, title, ...children) => make("details", { id }, make("summary", {}, title), make("div", { class: "fields" }, ...children));
   fill(
     find("spec"),
-    presetField(),
-    make("div", { class: "pairs" }, ...first.map(([name, schema]) => fieldOf(name, schema))),
-    make("details", { id: "more" }, make("summary", {}, "Every other setting"),
-      make("div", { class: "fields" }, ...rest.map(([name, schema]) => fieldOf(name, schema)))),
-    ...fields.filter(nested).map(([name, schema]) =>
-      make("details", {}, make("summary", {}, titled(name)),
-        make("div", { class: "fields" }, make("p", { class: "quiet" }, schema.description || ""),
-          ...Object.entries(schema.properties).map(([part, inner]) => fieldOf(`${name}.${part}`, inner))))),
-    make("details", { id: "vary" }, make("summary", {}, "Vary: many experiments at once"),
-      make("div", { class: "fields" },
-        make("p", { class: "quiet" }, "Every combination of these values becomes an experiment of one sweep."),
-        ...Array.from({ length: AXES }, (_, number) => axis(number)))),
+    ofPresets(presets, take),
+    make("div", { class: "pairs" }, ...parts(first)),
     make("p", { id: "spec-error", class: "error", role: "alert", hidden: true }),
     make("button", { type: "submit", class: "main", id: "submit" }, "Train both networks"),
+    details("more", "Every other setting", ...parts(rest)),
+    ...fields.filter(nested).map(([name, schema]) =>
+      details(`more-${name}`, titled(name), make("p", { class: "quiet" }, schema.description || ""),
+        ...parts(Object.entries(schema.properties).map(([part, inner]) => [`${name}.${part}`, inner])))),
+    details("vary", "Vary: many experiments at once",
+      make("p", { class: "quiet" }, "Every combination of these values becomes an experiment of one sweep."),
+      ...Array.from({ length: AXES }, (_, number) => ofAxis(number))),
   );
   find("spec").addEventListener("submit", (event) => submit(event, submitted));
-  find("spec").addEventListener("change", remember);
-  restore();
-}
-
-// ------------------------------------------------------------------------------------------------- the fields
-
-const titled = (name) => {
-  const words = name.split(".").at(-1).replaceAll("_", " ");
-  return words[0].toUpperCase() + words.slice(1);
-};
-const idOf = (name) => `field-${name.replaceAll(".", "-")}`;
-
-function field(name, label, control, help, bounds) {
-  const id = idOf(name);
-  control.id = id;
-  control.setAttribute("aria-describedby", `${id}-help ${id}-error`);
-  controls.set(name, control);
-  return make("div", { class: "field" },
-    make("label", { for: id }, label), control,
-    make("span", { class: "quiet", id: `${id}-help` }, [help, bounds].filter(Boolean).join(" ")),
-    make("span", { class: "error", id: `${id}-error`, hidden: true }));
-}
-
-function presetField() {
-  const options = [make("option", { value: "" }, "none: my own setting"), ...presets.map(({ name }) => make("option", { value: name }, name))];
-  const select = make("select", { on: { change: () => take(select.value) } }, ...options);
-  return field("preset", "Preset", select, "", "");
-}
-
-function fieldOf(name, schema) {
-  const kinds = schema.anyOf || [schema];
-  const kind = kinds.find((one) => one.type !== "null") || schema;
-  const nullable = kinds.some((one) => one.type === "null");
-  const usual = schema.default;
-  let control;
-  const choices = kind.enum || (kind.const !== undefined ? [kind.const] : null);
-  if (choices) {
-    control = make("select", {}, nullable ? make("option", { value: "" }, "the server’s") : null, ...choices.map((each) => make("option", {}, each)));
-  } else if (kind.type === "boolean") {
-    control = make("input", { type: "checkbox" });
-  } else {
-    const numeric = kind.type === "integer" || kind.type === "number";
-    control = make("input", { type: "text", inputmode: kind.type === "integer" ? "numeric" : numeric ? "decimal" : "text", autocomplete: "off", spellcheck: "false" });
-    if (nullable) control.placeholder = "left open";
-    if (name === "batches_per_sample") control.placeholder = "40 points";
-  }
-  control.dataset.kind = kind.type || "string";
-  control.dataset.usual = usual === null || usual === undefined || name === "batches_per_sample" ? "" : text(usual);
-  return field(name, titled(name), control, schema.description || kind.description, bounds(kind));
-}
-
-// The bounds in words, from the schema's own.
-function bounds(kind) {
-  if (kind.type === "array") {
-    const inner = bounds(kind.items || {});
-    return `${kind.minItems ?? 0} to ${kind.maxItems ?? "any number of"} numbers, such as 100, 100${inner ? `; each ${inner[0].toLowerCase()}${inner.slice(1)}` : "."}`;
-  }
-  const { minimum, exclusiveMinimum, maximum, exclusiveMaximum } = kind;
-  const low = minimum !== undefined ? `from ${minimum}` : exclusiveMinimum !== undefined ? `more than ${exclusiveMinimum}` : "";
-  const high = maximum !== undefined ? `to ${maximum}` : exclusiveMaximum !== undefined ? `less than ${exclusiveMaximum}` : "";
-  const words = [low, high].filter(Boolean).join(low.startsWith("more") && high.startsWith("to") ? ", up " : " ");
-  return words ? `${words[0].toUpperCase()}${words.slice(1)}.` : "";
-}
-
-function axis(number) {
-  const names = [...controls.keys()].filter((name) => name !== "preset");
-  const select = make("select", {}, make("option", { value: "" }, "nothing"), ...names.map((name) => make("option", {}, name)));
-  const values = make("input", { type: "text", autocomplete: "off", placeholder: "0.01, 0.1, 1" });
-  return make("fieldset", {}, make("legend", {}, number ? "and" : "Vary"),
-    field(`axis.${number}`, number ? "Second field" : "Field", select, ""),
-    field(`values.${number}`, "Values, with commas between them", values, "Of layers, with brackets: [100], [100, 100]"));
+  find("spec").addEventListener("change", changed);
+  document.addEventListener("connected", () => write(find("spec-error"), ""));
+  document.addEventListener("use-settings", (event) => use(event.detail));
+  const wrong = restore();
+  if (wrong.length) notice(`This link has settings that are not known here: ${wrong.join(", ")}.`);
 }
 
 // ----------------------------------------------------------------------------------------- what stands in them
-
-const text = (any) => (Array.isArray(any) ? any.join(", ") : String(any));
 
 function put(name, any) {
   const control = controls.get(name);
@@ -136,10 +67,31 @@ function usual(name) {
   return values;
 }
 
+// Chooses a preset, and fills every field as it has it; without one, what stands there stays.
 function take(name) {
-  for (const [each, any] of usual(name)) put(each, any);
   const preset = presets.find((one) => one.name === name);
+  if (preset) for (const [each, any] of usual(name)) put(each, any);
   write(find(`${idOf("preset")}-help`), preset ? preset.shows : "A named setting of the lesson, or your own.");
+}
+
+// Fills the form from a spec, as a watched experiment has it; its seed stays open.
+function use(spec) {
+  for (const [each, any] of usual("")) put(each, any);
+  for (const [name, any] of Object.entries(spec)) {
+    if (name === "seed" || any === null) continue;
+    if (typeof any === "object" && !Array.isArray(any)) for (const [part, inner] of Object.entries(any)) put(`${name}.${part}`, text(inner));
+    else put(name, text(any));
+  }
+  remember();
+  find("train").scrollIntoView({ block: "nearest" });
+  announce("The form has the settings of this experiment.");
+}
+
+function changed(event) {
+  const points = controls.get("batches_per_sample");
+  const asPreset = points.value === usual(controls.get("preset").value).get("batches_per_sample");
+  if (event.target === controls.get("training_batches") && asPreset) points.value = ""; // as many points as is usual
+  remember();
 }
 
 // Keeps in the address what differs from the preset.
@@ -149,14 +101,34 @@ function remember() {
   const form = preset === FIRST_PRESET ? {} : { preset };
   for (const [name, control] of controls) if (shown(control) !== usually.get(name)) form[name] = shown(control);
   change({ form });
+  label();
+}
+
+// Says on the button what it will do.
+function label() {
+  const axes = Object.values(grid());
+  const many = axes.reduce((product, values) => product * values.length, 1);
+  find("submit").textContent = axes.length ? `Train ${many} experiments, both networks each` : "Train both networks";
 }
 
 const axisNames = () => [...controls.keys()].filter((name) => /^(axis|values)\./.test(name));
 
+// Fills the form as the address has it; returns what cannot be.
 export function restore() {
-  take(state.form.preset ?? FIRST_PRESET);
-  for (const [name, any] of Object.entries(state.form)) if (name !== "preset") put(name, any);
-  if (axisNames().some((name) => state.form[name])) find("vary").open = true;
+  const name = state.form.preset ?? FIRST_PRESET;
+  for (const [each, any] of usual(name)) put(each, any);
+  take(name);
+  const wrong = [];
+  for (const [each, any] of Object.entries(state.form)) {
+    put(each, any);
+    const control = controls.get(each);
+    if (control && (control.type === "checkbox" || control.value === any)) continue;
+    wrong.push(each);
+    if (control) put(each, usual(name).get(each));
+  }
+  if (axisNames().some((each) => state.form[each])) find("vary").open = true;
+  label();
+  return wrong;
 }
 
 // What is typed as JSON has it; what is no number is sent as it is, for the service to say what is wrong.
@@ -169,7 +141,14 @@ function sent(control) {
   return number(typed);
 }
 
-const number = (typed) => (typed !== "" && Number.isFinite(Number(typed)) ? Number(typed) : typed);
+const DECIMAL = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+
+// A number if it is one, and is not another one for being so small or so large.
+function number(typed) {
+  const any = Number(typed);
+  const vanishes = any === 0 && /[1-9]/.test(typed.split(/e/i)[0]);
+  return DECIMAL.test(typed) && Number.isFinite(any) && !vanishes ? any : typed;
+}
 
 function listed(typed) {
   try {
@@ -218,6 +197,8 @@ let attempt = null; // the same request, sent again after a lost answer, carries
 async function submit(event, submitted) {
   event.preventDefault();
   clearErrors();
+  const twice = controls.get("axis.0").value;
+  if (twice && twice === controls.get("axis.1").value) return blame(controls.get("axis.1"), `Allowed: another field than the first. Received: ${titled(twice)}.`);
   const axes = grid();
   const many = Object.keys(axes).length > 0;
   const body = many ? { base: baseWithout(spec(), axes), grid: axes } : spec();
@@ -255,22 +236,29 @@ function show(error) {
   let first = null;
   for (const { field, allowed, received } of error.errors || []) {
     const control = controlOf(field);
-    const words = `Allowed: ${allowed}.${received === null ? "" : ` Received: ${inWords(received)}.`}`;
+    const words = `Allowed: ${allowed}.${received === null ? "" : ` Received: ${inWords(received) || "nothing"}.`}`;
     if (!control) {
       loose.push(`${field}: ${words}`);
       continue;
     }
-    control.setAttribute("aria-invalid", "true");
-    write(find(`${control.id}-error`), words);
-    for (let outer = control.closest("details"); outer; outer = outer.parentElement.closest("details")) outer.open = true;
+    blame(control, words);
     first ??= control;
   }
-  if (first) first.focus();
+  first?.focus();
   if (loose.length || !first) write(find("spec-error"), [loose.length ? "" : error.message, ...loose].join(" ").trim());
+}
+
+// Puts an error beside a control, which is opened to the eye.
+function blame(control, words) {
+  control.setAttribute("aria-invalid", "true");
+  write(find(`${control.id}-error`), words);
+  for (let outer = control.closest("details"); outer; outer = outer.parentElement.closest("details")) outer.open = true;
+  control.focus();
 }
 
 // The control of a field such as `hidden_layers.0`, `base.seed` or `grid.learning_rate.1`.
 function controlOf(field) {
+  if (field === "grid") return controls.get("values.0");
   let path = field.replace(/^base\./, "");
   if (path.startsWith("grid.")) {
     path = path.slice(5);

@@ -1,6 +1,7 @@
 // Begins: reads the address, wires the parts, and asks for a key where the service needs one.
 
 import { announce, find, notice, write } from "./dom.js";
+import { library } from "./chart.js";
 import * as compare from "./compare.js";
 import * as digit from "./digit.js";
 import * as form from "./form.js";
@@ -21,7 +22,6 @@ function keys() {
   const open = (shown) => {
     panel.hidden = !shown;
     find("key-button").setAttribute("aria-expanded", String(shown));
-    if (shown) find("key").focus();
   };
   const use = (text) => {
     key.set(text);
@@ -29,12 +29,24 @@ function keys() {
     open(false);
     document.dispatchEvent(new CustomEvent("key-changed"));
   };
-  find("key-button").addEventListener("click", () => open(panel.hidden));
-  find("key-form").addEventListener("submit", (event) => (event.preventDefault(), use(find("key").value.trim())));
+  find("key-button").addEventListener("click", () => {
+    open(panel.hidden);
+    if (!panel.hidden) find("key").focus();
+  });
+  find("key-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const typed = find("key").value.trim();
+    const right = /^[\x21-\x7e]*$/.test(typed);
+    write(find("key-error"), right ? "" : "A key has letters, digits and signs of ASCII only.");
+    find("key").setAttribute("aria-invalid", String(!right));
+    if (right) use(typed);
+  });
   find("key-forget").addEventListener("click", () => use(""));
   document.addEventListener("key-needed", () => {
     notice(key.get() ? "The service does not know this API key, or no longer." : "This service needs an API key.");
-    if (panel.hidden) open(true);
+    if (!panel.hidden) return;
+    open(true);
+    if (document.activeElement === document.body) find("key").focus(); // else somebody is typing elsewhere
   });
   document.addEventListener("key-changed", () => notice(""));
 }
@@ -48,11 +60,17 @@ async function buildForm(again) {
       find(many ? "sweep" : "watch").scrollIntoView({ block: "nearest" });
     });
   } catch (error) {
-    write(find("spec-loading"), `The settings cannot be read: ${error.message}`);
+    write(find("spec-loading"), error.status === 401 ? "The settings are shown to who has a key." : `The settings cannot be read: ${error.message}`);
     for (const event of ["connected", "key-changed"]) document.addEventListener(event, () => find("spec-loading") && buildForm(again), { once: true });
   }
 }
 
+for (const link of document.querySelectorAll("[data-to]"))
+  link.addEventListener("click", (event) => {
+    event.preventDefault(); // the fragment of the address is the page's state
+    find(link.dataset.to).focus();
+    find(link.dataset.to).scrollIntoView();
+  });
 complain(readAddress());
 followAddress(complain);
 keys();
@@ -62,9 +80,9 @@ const again = runs.start();
 compare.start();
 sweep.start();
 digit.start(null);
-buildForm(again);
+buildForm(again).then(() => setTimeout(() => library().catch(() => {}), 500)); // before the first chart is needed, after all that is seen first
 onChange((changes) => {
-  if ("form" in changes && "experiment" in changes) form.restore(); // the way back, or forth
+  if ("form" in changes && "experiment" in changes) complain(form.restore()); // the way back, or forth
 });
 watch.onNews((experiment) => {
   digit.use(experiment);

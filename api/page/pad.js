@@ -2,6 +2,7 @@
 
 const PEN = 20;
 const STEP = 7;
+const MARGIN = 280; // a stroke may leave the pad, and come back
 const MOST_POINTS = 1200; // in a link; more is drawn, but not kept there
 
 export class Pad {
@@ -40,7 +41,7 @@ export class Pad {
   draw() {
     const context = this.canvas.getContext("2d");
     const { width, height } = this.canvas;
-    context.fillStyle = "#000";
+    context.fillStyle = this.picture?.width > 28 ? "#777" : "#000"; // ink of any colour is seen on it
     context.fillRect(0, 0, width, height);
     if (this.picture) {
       const scale = Math.min(width / this.picture.width, height / this.picture.height);
@@ -63,7 +64,8 @@ export class Pad {
   #point(event) {
     const box = this.canvas.getBoundingClientRect();
     const scale = this.canvas.width / box.width;
-    return [Math.round((event.clientX - box.left) * scale), Math.round((event.clientY - box.top) * scale)];
+    const inside = (at) => Math.max(-MARGIN, Math.min(this.canvas.width + MARGIN, Math.round(at * scale)));
+    return [inside(event.clientX - box.left), inside(event.clientY - box.top)];
   }
 
   #begin(event) {
@@ -138,13 +140,13 @@ export class Pad {
 
   asText() {
     const points = this.strokes.flat().length;
-    return points && points <= MOST_POINTS ? this.strokes.map((stroke) => stroke.flat().map((n) => n.toString(36)).join("-")).join("_") : "";
+    return points && points <= MOST_POINTS ? this.strokes.map((stroke) => stroke.flat().map((n) => (n + MARGIN).toString(36)).join("-")).join("_") : "";
   }
 
   // Draws what a link says; returns whether it could be read.
   fromText(text) {
-    const strokes = text.split("_").map((part) => part.split("-").map((n) => parseInt(n, 36)));
-    const right = strokes.every((flat) => flat.length >= 2 && flat.length % 2 === 0 && flat.every((n) => n >= -280 && n <= 560));
+    const strokes = text.split("_").map((part) => part.split("-").map((n) => parseInt(n, 36) - MARGIN));
+    const right = strokes.every((flat) => flat.length >= 2 && flat.length % 2 === 0 && flat.every((n) => n >= -MARGIN && n <= 280 + MARGIN));
     if (!right) return false;
     this.picture = null;
     this.strokes = strokes.map((flat) => Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i], flat[2 * i + 1]]));

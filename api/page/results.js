@@ -19,7 +19,7 @@ function rows(experiment) {
     ["Single images, batch statistics: different answers", each((arm) => arm.test?.batch?.single_predictions.distinct_answers ?? "–",
       ofInference("batch", (printed) => printed.single_predictions.distinct_answers))],
     ["Reached 0.9 after, in batches", each((arm) => reached(arm.reached_90_percent_after))],
-    ["Replicates that learned (above 0.2)", each((arm) => arm.learned ?? "–")],
+    ["Replicates that learned (above 0.2)", each((arm) => learned(arm, experiment.spec.replicates))],
     ["Batches per second", each((arm) => (arm.batches_per_second ? count(Math.round(arm.batches_per_second)) : "–"),
       published.map((one) => (one ? count(Math.round(one.batches_per_second)) : null)))],
     ["Diverged at batch", each((arm) => (arm.diverged_at === null ? "–" : count(arm.diverged_at)))],
@@ -28,7 +28,12 @@ function rows(experiment) {
 
 function reached(batches) {
   if (!batches) return "–";
+  if (batches.every((each) => each === null)) return "never";
   return batches.map((each) => (each === null ? "never" : count(each))).join(", ");
+}
+
+function learned(arm, replicates) {
+  return arm.learned === null || replicates === 1 ? "–" : `${arm.learned} of ${replicates}`;
 }
 
 const printed = (any) => (any === null || any === undefined ? "" : typeof any === "number" && any < 1 ? accuracy(any) : String(any));

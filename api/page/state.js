@@ -1,14 +1,21 @@
 // The whole state of the page, as the fragment of its address: a link to it shows the same again. No secret is in it.
 
-const LISTS = new Set(["compare"]);
-const ALLOWED = {
-  x: ["batches", "seconds"],
-  scale: ["linear", "log"],
-  status: ["", "queued", "running", "succeeded", "failed", "cancelled"],
-};
-const DEFAULTS = { experiment: "", compare: [], sweep: "", first: "0", x: "batches", scale: "linear", status: "", digit: "" };
+const UUID = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
+const one = (...choices) => (text) => choices.includes(text);
+const id = (text) => text === "" || UUID.test(text);
+
 export const MOST_COMPARED = 8;
 const FORM = "spec.";
+const DEFAULTS = { experiment: "", compare: [], sweep: "", first: "0", x: "batches", scale: "linear", status: "", digit: "" };
+const RIGHT = {
+  experiment: id,
+  sweep: id,
+  first: (text) => /^\d{1,6}$/.test(text),
+  x: one("batches", "seconds"),
+  scale: one("linear", "log"),
+  status: one("", "queued", "running", "succeeded", "failed", "cancelled"),
+  digit: (text) => text.length < 20_000,
+};
 
 export const state = { ...DEFAULTS, form: {} };
 const listeners = new Set();
@@ -19,42 +26,45 @@ export function readAddress() {
   Object.assign(state, DEFAULTS, { compare: [], form: {} });
   for (const [name, text] of new URLSearchParams(location.hash.slice(1))) {
     if (name.startsWith(FORM)) state.form[name.slice(FORM.length)] = text;
-    else if (!(name in DEFAULTS) || (ALLOWED[name] && !ALLOWED[name].includes(text))) wrong.push(name);
-    else if (LISTS.has(name)) state[name] = [...new Set(text.split(",").filter(Boolean))].slice(0, MOST_COMPARED);
-    else state[name] = text;
+    else if (name === "compare") wrong.push(...readCompared(text));
+    else if (Object.hasOwn(RIGHT, name) && RIGHT[name](text)) state[name] = text;
+    else wrong.push(name);
   }
   return wrong;
+}
+
+function readCompared(text) {
+  const named = [...new Set(text.split(",").filter(Boolean))];
+  const ids = named.filter((each) => UUID.test(each));
+  state.compare = ids.slice(0, MOST_COMPARED);
+  return [...(ids.length < named.length ? ["compare"] : []), ...(ids.length > MOST_COMPARED ? [`compare beyond ${MOST_COMPARED}`] : [])];
 }
 
 function address() {
   const words = new URLSearchParams();
   for (const [name, usual] of Object.entries(DEFAULTS)) {
-    const text = LISTS.has(name) ? state[name].join(",") : state[name];
-    if (text !== (LISTS.has(name) ? "" : usual)) words.set(name, text);
+    const text = String(state[name]);
+    if (text !== String(usual)) words.set(name, text);
   }
   for (const [name, text] of Object.entries(state.form)) words.set(FORM + name, text);
-  return `#${words}`;
+  return words.size ? `#${words}` : location.pathname;
 }
 
 // Changes the state; `step` makes the browser's way back lead to what was before.
 export function change(changes, { step = false } = {}) {
   const before = address();
   Object.assign(state, changes);
-  if (address() !== before) history[step ? "pushState" : "replaceState"](null, "", address() === "#" ? location.pathname : address());
-  tell(changes);
+  if (address() !== before) history[step ? "pushState" : "replaceState"](null, "", address());
+  for (const listener of listeners) listener(changes);
 }
 
 export function onChange(listener) {
   listeners.add(listener);
 }
 
-function tell(changes) {
-  for (const listener of listeners) listener(changes);
-}
-
 export function followAddress(complain) {
   addEventListener("popstate", () => {
     complain(readAddress());
-    tell({ ...state });
+    for (const listener of listeners) listener({ ...state });
   });
 }

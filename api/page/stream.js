@@ -33,8 +33,9 @@ export async function follow(id, tell, signal) {
 async function once(id, last, signal, tell) {
   const cut = new AbortController();
   const stop = () => cut.abort();
+  const silent = () => (connectionIsLost(), stop());
   const unseen = () => document.hidden && stop();
-  let watchdog = setTimeout(stop, SILENCE_MS);
+  let watchdog = setTimeout(silent, SILENCE_MS);
   signal.addEventListener("abort", stop);
   document.addEventListener("visibilitychange", unseen);
   try {
@@ -50,7 +51,7 @@ async function once(id, last, signal, tell) {
       const { done, value } = await reader.read();
       if (done) return false;
       clearTimeout(watchdog);
-      watchdog = setTimeout(stop, SILENCE_MS);
+      watchdog = setTimeout(silent, SILENCE_MS);
       for (const event of parse(value)) if (tell(event)) return true;
     }
   } finally {

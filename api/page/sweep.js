@@ -16,14 +16,19 @@ const panels = new Map(); // by the experiment's id: its element
 let shown = null;
 
 export function start() {
+  document.addEventListener("key-changed", forget);
   const looking = poll(INTERVAL_MS, look);
   onChange((changes) => {
+    if (shown && state.sweep !== shown.id) forget();
     if ("sweep" in changes || "first" in changes) looking.now();
   });
   find("sweep-close").addEventListener("click", () => change({ sweep: "", first: "0" }));
   find("sweep-cancel").addEventListener("click", () => told(() => ask(`/sweeps/${state.sweep}/cancel`, { method: "POST" })).then(looking.now));
   find("sweep-csv").addEventListener("click", () => told(() => saveSweepTable(state.sweep)));
-  document.addEventListener("theme", () => shown && show(true));
+  document.addEventListener("theme", () => {
+    for (const curve of curves.values()) curve.fresh = true;
+    if (shown) show();
+  });
   looking.now();
 }
 
@@ -36,11 +41,7 @@ async function told(action) {
 }
 
 async function look(signal) {
-  if (!state.sweep) {
-    shown = null;
-    find("sweep").hidden = true;
-    return;
-  }
+  if (!state.sweep) return;
   if (shown?.id === state.sweep && FINISHED.has(shown.status) && visible().every((row) => curves.get(row.experiment.id)?.whole)) return show();
   try {
     shown = await askJson(`/sweeps/${encodeURIComponent(state.sweep)}?format=json`, { signal });
@@ -63,7 +64,16 @@ async function look(signal) {
 const first = () => Math.max(0, Math.min(Number(state.first) || 0, (shown?.experiments.length ?? 1) - 1));
 const visible = () => shown.experiments.slice(first(), first() + ON_A_PAGE);
 
-async function show(all = false) {
+function forget() {
+  for (const panel of panels.values()) if (panel.querySelector(".chart").data) window.Plotly.purge(panel.querySelector(".chart"));
+  shown = null;
+  panels.clear();
+  curves.clear();
+  fill(find("sweep-panels"));
+  find("sweep").hidden = true;
+}
+
+async function show() {
   find("sweep").hidden = false;
   write(find("sweep-status"), shown.status);
   find("sweep-status").dataset.status = shown.status;
@@ -77,7 +87,7 @@ async function show(all = false) {
   turn();
   for (const [i, { experiment }] of rows.entries()) {
     const curve = curves.get(experiment.id);
-    if (!curve || !(curve.fresh || all || !elements[i].querySelector(".chart").data)) continue;
+    if (!curve || !(curve.fresh || !elements[i].querySelector(".chart").data)) continue;
     curve.fresh = false;
     await draw(elements[i].querySelector(".chart"), [{ experiment, curve: curve.arms, label: "" }], VIEW, { small: true });
   }

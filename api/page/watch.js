@@ -29,7 +29,11 @@ export function start() {
   for (const button of find("watch").querySelectorAll("[data-download]"))
     button.addEventListener("click", () => shown && attempt(() => download(button.dataset.download, find("chart"), [shown.experiment.id])));
   document.addEventListener("theme", redraw);
-  document.addEventListener("key-changed", () => focus(state.experiment));
+  document.addEventListener("key-changed", () => {
+    shown = null;
+    focus(state.experiment);
+  });
+  find("use-settings").addEventListener("click", () => document.dispatchEvent(new CustomEvent("use-settings", { detail: shown.experiment.spec })));
   view();
   focus(state.experiment);
 }
@@ -44,11 +48,12 @@ async function focus(id) {
   following.abort();
   following = new AbortController();
   const { signal } = following;
-  if (shown?.experiment.id !== id) shown = null;
-  if (!id) {
+  if (shown && shown.experiment.id !== id) shown = null;
+  if (!shown) {
     tell();
-    return show();
+    show();
   }
+  if (!id) return;
   const curve = empty();
   let drawn = false;
   try {
@@ -65,7 +70,8 @@ async function focus(id) {
     shown = null;
     tell();
     show();
-    write(find("watch-note"), error instanceof Problem ? `${error.message} (${id})` : String(error));
+    write(find("watch-setting"), "");
+    if (error.status !== 401) write(find("watch-note"), error instanceof Problem ? `${error.message} (${id})` : String(error));
   }
 }
 
@@ -107,9 +113,10 @@ function show() {
   write(status, experiment?.status ?? "");
   status.dataset.status = experiment?.status ?? "";
   find("cancel").hidden = !experiment || FINISHED.has(experiment.status);
+  find("use-settings").hidden = !experiment;
   for (const button of find("watch").querySelectorAll("[data-download]")) button.disabled = !shown;
   if (!experiment) {
-    write(find("watch-setting"), "Nothing is chosen yet: press “Train both networks”, or choose a run.");
+    write(find("watch-setting"), state.experiment ? "Asking for the experiment …" : "Nothing is chosen yet: press “Train both networks”, or choose a run.");
     for (const id of ["watch-progress", "results"]) fill(find(id));
     write(find("watch-note"), "");
     write(find("chart-caption"), "");
@@ -149,12 +156,13 @@ function progress(experiment) {
 }
 
 function caption(experiment) {
-  const now = ARMS.map((name) => {
-    const { mean } = shown.curve[name];
-    return `${ARM_WORDS[name]} ${mean.length ? accuracy(mean.at(-1)) : "no point yet"}`;
+  const finals = ARMS.map((name) => experiment.arms[name].final_validation_accuracy);
+  const now = ARMS.map((name, i) => {
+    const newest = finals[i]?.mean ?? shown.curve[name].mean.at(-1);
+    return `${ARM_WORDS[name]} ${newest === undefined ? "no point yet" : accuracy(newest)}`;
   });
   const band = experiment.spec.replicates > 1 ? " The lines are the means, the bands reach from the least to the most replicate." : "";
-  write(find("chart-caption"), `Newest points: ${now.join(", ")}.${band}`);
+  write(find("chart-caption"), `${finals.every(Boolean) ? "At the end" : "Newest points"}: ${now.join(", ")}.${band}`);
 }
 
 function redraw() {
@@ -169,11 +177,11 @@ function redraw() {
       return;
     }
     const points = ARMS.reduce((sum, name) => sum + shown.curve[name].steps.length, 0);
-    chart.dataset.points = points;
     chart.setAttribute("role", "img");
     chart.setAttribute("aria-label", `Validation accuracy of both networks, ${points} points. ${find("chart-caption").textContent}`);
     try {
       await draw(chart, [{ ...shown, label: "" }], state);
+      chart.dataset.points = points;
     } catch (error) {
       write(find("watch-note"), error.message);
     }
