@@ -73,14 +73,24 @@ function ends(shown, name, view, line) {
   return [reached, printed].filter(Boolean);
 }
 
+const drawings = new WeakMap(); // the last one of each element
+
+// Draws in an element, after what was to be drawn there before: what is asked for last is what is seen.
+export function draw(element, ...what) {
+  const before = drawings.get(element) ?? Promise.resolve();
+  const next = before.catch(() => {}).then(() => drawNow(element, ...what));
+  drawings.set(element, next);
+  return next;
+}
+
 // Draws `shown`, a list of {experiment, curve, label}; several are told apart by colour, arms by dashes too.
-export async function draw(element, shown, view, { small = false } = {}) {
+async function drawNow(element, shown, view, { small = false } = {}) {
   await library();
   const several = shown.length > 1;
   const data = shown.flatMap((one, number) =>
     ARMS.flatMap((name) => {
       const own = colour(nameOf(number, several, name));
-      const dash = name === ARMS[0] && !small ? "dash" : "solid";
+      const dash = name === ARMS[0] ? "dash" : "solid";
       const line = { label: several ? `${one.label}, ${ARM_WORDS[name]}` : ARM_WORDS[name], colour: own, dash };
       return [...traces(one, name, view, line), ...(small ? [] : ends(one, name, view, line))];
     }),

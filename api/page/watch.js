@@ -165,27 +165,32 @@ function caption(experiment) {
   write(find("chart-caption"), `${finals.every(Boolean) ? "At the end" : "Newest points"}: ${now.join(", ")}.${band}`);
 }
 
+// Draws what is shown, once for all that has come since the last frame.
 function redraw() {
   if (drawing) return;
   drawing = true;
   requestAnimationFrame(async () => {
     drawing = false;
-    const chart = find("chart");
-    if (!shown) {
-      if (chart.data) window.Plotly.purge(chart);
-      chart.removeAttribute("aria-label");
-      return;
-    }
-    const points = ARMS.reduce((sum, name) => sum + shown.curve[name].steps.length, 0);
-    chart.setAttribute("role", "img");
-    chart.setAttribute("aria-label", `Validation accuracy of both networks, ${points} points. ${find("chart-caption").textContent}`);
     try {
-      await draw(chart, [{ ...shown, label: "" }], state);
-      chart.dataset.points = points;
+      await drawNow();
     } catch (error) {
       write(find("watch-note"), error.message);
     }
   });
+}
+
+async function drawNow() {
+  const chart = find("chart");
+  if (!shown) {
+    if (chart.data) window.Plotly.purge(chart);
+    for (const name of ["role", "aria-label", "data-points"]) chart.removeAttribute(name);
+    return;
+  }
+  const points = ARMS.reduce((sum, name) => sum + shown.curve[name].steps.length, 0);
+  chart.setAttribute("role", "img");
+  chart.setAttribute("aria-label", `Validation accuracy of both networks, ${points} points. ${find("chart-caption").textContent}`);
+  await draw(chart, [{ ...shown, label: "" }], state);
+  chart.dataset.points = points;
 }
 
 function table() {
