@@ -6,7 +6,6 @@ file cannot be seen.
 """
 
 import asyncio
-import json
 import signal
 import socket
 import tempfile
@@ -15,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from http.client import HTTPConnection
 from pathlib import Path
 from uuid import UUID
 
@@ -25,7 +23,7 @@ from sqlalchemy import event
 from api.answers import ExperimentAnswer
 from api.feed import Feed
 from api.stream_events import NOTHING
-from bench.api import store_a_network
+from bench.api import store_a_network, times_of
 from bench.report import print_table
 from bench.server import Server, running_api
 from models import arms, datasets, experiments, news
@@ -180,18 +178,8 @@ def _write_until(database: Database, held: list[Claim], over: threading.Event) -
 
 def _predictions(server: Server, count: int) -> list[float]:
     """Return how many milliseconds each of so many predictions took, over one connection."""
-    body = json.dumps({"image": np.random.default_rng(0).uniform(0, 1, (28, 28)).round(4).tolist()})
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
-    times = []
-    for _ in range(count):
-        begin = time.perf_counter()
-        connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        answer.read()
-        times.append(1_000 * (time.perf_counter() - begin))
-        assert answer.status == 200
-    connection.close()
-    return times
+    asked: dict[str, object] = {"image": np.random.default_rng(0).uniform(0, 1, (28, 28)).round(4).tolist()}
+    return [1_000 * seconds for seconds in times_of(server.port, asked, count)]
 
 
 def statements_per_look(folder: Path) -> tuple[int, int]:

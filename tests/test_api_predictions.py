@@ -4,8 +4,6 @@ import hashlib
 import io
 import json
 import struct
-import subprocess
-import sys
 import threading
 import time
 import zlib
@@ -32,11 +30,11 @@ from builders import (
     submitted,
     succeeded,
 )
-from conftest import ROOT
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from hypothesis import given
 from hypothesis import strategies as st
+from picture_memory import growth_kb
 from PIL import Image
 from sqlalchemy import select, update
 
@@ -592,38 +590,16 @@ def test_what_is_no_picture_of_a_digit_is_refused_at_once(door: TestClient, name
 # A row's filter and its pixels, all 0, for 3 million rows: the first 28 are the picture.
 BOMB = png(packed=ZEROS)
 
-MEASURE = """
-import sys
-from pathlib import Path
-from api.images import from_picture
-from models.errors import InvalidImage
-
-def most():
-    status = Path("/proc/self/status").read_text()  # getrusage would begin with the size of the process before
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
-
-from_picture(Path(sys.argv[1]).read_bytes(), "image/png")
-before = most()
-for file in sorted(Path(sys.argv[2]).iterdir()):
-    try:
-        from_picture(file.read_bytes(), f"image/{file.suffix[1:]}")
-    except InvalidImage:
-        pass
-print(most() - before)
-"""
-
 
 def test_no_picture_takes_much_memory(tmp_path: Path) -> None:
-    # A process of its own: the largest size of this one is that of some other test.
     (tmp_path / "good.png").write_bytes(saved(ROW))
     (tmp_path / "sent").mkdir()
     for number, (content, headers) in enumerate([*REFUSED.values(), (BOMB, PNG)]):
         suffix = headers["Content-Type"].partition("/")[2]
         (tmp_path / "sent" / f"{number}.{suffix}").write_bytes(content)
-    command = [sys.executable, "-c", MEASURE, str(tmp_path / "good.png"), str(tmp_path / "sent")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-    print(f"{done.stdout.strip()} kB")
-    assert int(done.stdout) < 20_000  # kilobytes
+    grown, refused = growth_kb(tmp_path / "good.png", tmp_path / "sent")
+    assert grown < 20_000
+    assert refused == len(REFUSED)
 
 
 def test_pixels_beyond_the_picture_are_never_unpacked() -> None:

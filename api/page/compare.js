@@ -3,8 +3,9 @@
 import { Problem, askJson, poll } from "./api.js";
 import { draw, swatch } from "./chart.js";
 import { fill, find, make, notice } from "./dom.js";
-import { download } from "./download.js";
+import { offer } from "./download.js";
 import { change, onChange, state } from "./state.js";
+import { watch } from "./watch.js";
 import { ARMS, ARM_WORDS, FINISHED, mean, range, value } from "./words.js";
 
 const INTERVAL_MS = 2000;
@@ -19,8 +20,7 @@ export function start() {
     if ("x" in changes || "scale" in changes) show();
   });
   find("compare-clear").addEventListener("click", () => change({ compare: [] }));
-  for (const button of find("compare").querySelectorAll("[data-download]"))
-    button.addEventListener("click", () => download(button.dataset.download, find("compare-chart"), state.compare).catch((error) => notice(error.message)));
+  offer(find("compare-downloads"), find("compare-chart"), () => state.compare, (action) => action().catch((error) => notice(error.message)));
   document.addEventListener("theme", show);
   looking.now();
 }
@@ -77,9 +77,4 @@ function table(shown, labels) {
       make("td", {}, experiment.status),
       ...ARMS.map((name) => make("td", {}, mean(experiment.arms[name].final_validation_accuracy), make("span", { class: "range" }, range(experiment.arms[name].final_validation_accuracy)))),
       make("td", {}, make("button", { type: "button", "aria-label": `Watch ${labels[i]}`, on: { click: () => watch(experiment.id) } }, "Watch"))))));
-}
-
-function watch(id) {
-  change({ experiment: id }, { step: true });
-  find("watch").focus();
 }

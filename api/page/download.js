@@ -2,6 +2,7 @@
 
 import { ask, askJson } from "./api.js";
 import { picture } from "./chart.js";
+import { fill, make } from "./dom.js";
 
 function save(blob, name) {
   const link = document.createElement("a");
@@ -28,7 +29,13 @@ async function answers(ids) {
   );
 }
 
-export async function download(format, chart, ids) {
+// Puts a button for each format into a box; `ids` says whose points are shown, `attempt` runs what may go wrong.
+export function offer(box, chart, ids, attempt) {
+  fill(box, ...["png", "svg", "csv", "json"].map((format) =>
+    make("button", { type: "button", "data-download": format, on: { click: () => attempt(() => download(format, chart, ids())) } }, format.toUpperCase())));
+}
+
+async function download(format, chart, ids) {
   const name = `bnlab-${ids.length === 1 ? ids[0] : "comparison"}.${format}`;
   if (format === "csv") save(new Blob([await table(ids)], { type: "text/csv" }), name);
   else if (format === "json") {

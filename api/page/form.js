@@ -40,8 +40,7 @@ export async function build(submitted) {
   find("spec").addEventListener("change", changed);
   document.addEventListener("connected", () => write(find("spec-error"), ""));
   document.addEventListener("use-settings", (event) => use(event.detail));
-  const wrong = restore();
-  if (wrong.length) notice(`This link has settings that are not known here: ${wrong.join(", ")}.`);
+  restore();
 }
 
 // ----------------------------------------------------------------------------------------- what stands in them
@@ -113,8 +112,9 @@ function label() {
 
 const axisNames = () => [...controls.keys()].filter((name) => /^(axis|values)\./.test(name));
 
-// Fills the form as the address has it; returns what cannot be.
+// Fills the form, once it is there, as the address has it, and says what cannot be.
 export function restore() {
+  if (!controls.size) return;
   const name = state.form.preset ?? FIRST_PRESET;
   for (const [each, any] of usual(name)) put(each, any);
   take(name);
@@ -128,7 +128,7 @@ export function restore() {
   }
   if (axisNames().some((each) => state.form[each])) find("vary").open = true;
   label();
-  return wrong;
+  if (wrong.length) notice(`This link has settings that are not known here: ${wrong.join(", ")}.`);
 }
 
 // What is typed as JSON has it; what is no number is sent as it is, for the service to say what is wrong.

@@ -79,10 +79,10 @@ watch.start();
 const again = runs.start();
 compare.start();
 sweep.start();
-digit.start(null);
+digit.start();
 buildForm(again).then(() => setTimeout(() => library().catch(() => {}), 500)); // before the first chart is needed, after all that is seen first
 onChange((changes) => {
-  if ("form" in changes && "experiment" in changes) complain(form.restore()); // the way back, or forth
+  if ("form" in changes && "experiment" in changes) form.restore(); // the way back, or forth
 });
 watch.onNews((experiment) => {
   digit.use(experiment);

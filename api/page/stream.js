@@ -11,6 +11,7 @@ export async function follow(id, tell, signal) {
   let last = "";
   let failures = 0;
   while (!signal.aborted) {
+    let asked = 0; // milliseconds that a busy service asks for
     if (document.hidden) await nextTimeSeen(signal);
     try {
       const ended = await once(id, last, signal, (event) => {
@@ -24,8 +25,9 @@ export async function follow(id, tell, signal) {
       if (signal.aborted) return;
       if (error.status && error.status !== 429 && error.status < 500) throw error;
       if (!error.status && error.name !== "AbortError") connectionIsLost();
+      asked = 1000 * (error.retryAfter ?? 0);
     }
-    await pause(PAUSES_MS[Math.min(failures, PAUSES_MS.length - 1)], signal);
+    await pause(Math.max(asked, PAUSES_MS[Math.min(failures, PAUSES_MS.length - 1)]), signal);
     failures += 1;
   }
 }

@@ -5,13 +5,14 @@ import { draw } from "./chart.js";
 import { fill, find, make, notice, write } from "./dom.js";
 import { saveSweepTable } from "./download.js";
 import { change, onChange, state } from "./state.js";
+import { watch } from "./watch.js";
 import { FINISHED, count, finals, percent, value } from "./words.js";
 
 const INTERVAL_MS = 2500;
 const ON_A_PAGE = 24;
 const VIEW = { x: "batches", scale: "linear" };
 
-const curves = new Map(); // by the experiment's id: {status, arms} as asked for last
+const curves = new Map(); // by the experiment's id: {arms, whole, fresh}, as asked for last; fresh: not yet drawn
 const panels = new Map(); // by the experiment's id: its element
 let shown = null;
 
@@ -106,11 +107,6 @@ function panel({ experiment, values, difference_from_published: difference }) {
   const off = difference?.with_batch_norm ? `; from the lesson's ${difference.with_batch_norm.validation_accuracy.toFixed(4)}` : "";
   element.querySelector("p").textContent = experiment.status === "succeeded" ? `${finals(experiment)}${off}` : experiment.status;
   return element;
-}
-
-function watch(id) {
-  change({ experiment: id }, { step: true });
-  find("watch").focus();
 }
 
 function turn() {

@@ -4,7 +4,7 @@ import { Lost, Problem, ask } from "./api.js";
 import { draw } from "./chart.js";
 import { add, empty } from "./curves.js";
 import { announce, fill, find, make, write } from "./dom.js";
-import { download } from "./download.js";
+import { offer } from "./download.js";
 import { results } from "./results.js";
 import { change, onChange, state } from "./state.js";
 import { follow } from "./stream.js";
@@ -17,6 +17,12 @@ const listeners = new Set(); // who wants to know which experiment is watched, a
 
 export const onNews = (listener) => listeners.add(listener);
 
+// Brings an experiment into focus, and the eye to it.
+export function watch(id) {
+  change({ experiment: id }, { step: true });
+  find("watch").focus();
+}
+
 export function start() {
   onChange((changes) => {
     if ("experiment" in changes) focus(state.experiment);
@@ -26,8 +32,7 @@ export function start() {
   find("view-scale").addEventListener("change", (event) => change({ scale: event.target.value }));
   find("cancel").addEventListener("click", cancel);
   find("points").addEventListener("toggle", table);
-  for (const button of find("watch").querySelectorAll("[data-download]"))
-    button.addEventListener("click", () => shown && attempt(() => download(button.dataset.download, find("chart"), [shown.experiment.id])));
+  offer(find("watch-downloads"), find("chart"), () => [shown.experiment.id], attempt);
   document.addEventListener("theme", redraw);
   document.addEventListener("key-changed", () => {
     shown = null;
@@ -55,14 +60,12 @@ async function focus(id) {
   }
   if (!id) return;
   const curve = empty();
-  let drawn = false;
   try {
     await follow(id, (event, data) => {
       if (signal.aborted) return;
-      if (event === "experiment") took(data, drawn ? shown.curve : curve);
-      if (event === "points") add(shown.curve, data);
+      if (event === "experiment") took(data, curve);
+      if (event === "points") add(curve, data);
       if (event === "progress") progressed(data);
-      drawn = true;
       show();
     }, signal);
   } catch (error) {
@@ -114,7 +117,7 @@ function show() {
   status.dataset.status = experiment?.status ?? "";
   find("cancel").hidden = !experiment || FINISHED.has(experiment.status);
   find("use-settings").hidden = !experiment;
-  for (const button of find("watch").querySelectorAll("[data-download]")) button.disabled = !shown;
+  for (const button of find("watch-downloads").children) button.disabled = !shown;
   if (!experiment) {
     write(find("watch-setting"), state.experiment ? "Asking for the experiment …" : "Nothing is chosen yet: press “Train both networks”, or choose a run.");
     for (const id of ["watch-progress", "results"]) fill(find(id));
