@@ -107,9 +107,10 @@ def _lines(ink: Array) -> Array:
 def _fine(ink: Array) -> Array:
     """Return the ink with a longer side of BOX × FINE pixels; the thinnest line is full ink again."""
     height, width = ink.shape
-    scale = BOX * FINE / max(height, width)
-    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
-    fine = _areas(rows, 0, 1 / scale, height) @ ink @ _areas(columns, 0, 1 / scale, width).T
+    longer = max(height, width)
+    rows, columns = (max(1, round(side * BOX * FINE / longer)) for side in (height, width))  # equal for equal shapes
+    pixel = longer / (BOX * FINE)
+    fine = _areas(rows, 0, pixel, height) @ ink @ _areas(columns, 0, pixel, width).T
     lines = fine[fine > fine.max() / 2]
     full: Array = np.clip(fine / np.median(lines), 0, 1)
     return full

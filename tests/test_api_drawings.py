@@ -79,6 +79,12 @@ def test_moved_and_enlarged_it_is_the_same_drawing(
     assert gap(normalized(on_canvas(drawing, 40, 5, 5)), normalized(on_canvas(larger, side, x, y))) < NEARLY
 
 
+def test_a_width_of_half_a_fine_pixel_is_rounded_alike_in_every_size() -> None:
+    drawing = drawn(((7, 26), (15, 11)), 2)  # 16 rows and 10 columns: 100 and 62.5 fine pixels
+    sizes = [normalized(on_canvas(enlarged(drawing, factor), 160, 1, 1)) for factor in range(1, 6)]
+    assert max(gap(sizes[0], other) for other in sizes) < NEARLY
+
+
 @given(lines, st.integers(1, 8))
 def test_its_box_is_20_pixels_and_its_centre_of_mass_is_where_mnists_are(corners: Corners, pen: int) -> None:
     pixels = normalized(on_canvas(drawn(corners, pen), 60, 10, 20))
