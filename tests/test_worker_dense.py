@@ -22,7 +22,7 @@ def resolved(**fields: object) -> ResolvedSpec:
 
 
 def stacked(arrays: dict[str, Array]) -> dict[str, tf.Tensor]:
-    return {name: tf.constant(array[np.newaxis]) for name, array in arrays.items()}
+    return dense.by_unit({name: tf.constant(array[np.newaxis]) for name, array in arrays.items()})
 
 
 def with_random_everything(spec: ResolvedSpec, arm: ArmName) -> dict[str, Array]:
@@ -77,7 +77,7 @@ def test_replicates_side_by_side_answer_as_each_alone() -> None:
     spec = resolved()
     images = np.random.default_rng(1).uniform(0, 1, (3, 12, 784)).astype(np.float32)
     alone = [starting_arrays(spec, ArmName.WITH_BATCH_NORM, replicate) for replicate in range(3)]
-    together = {name: tf.constant(np.stack([arrays[name] for arrays in alone])) for name in alone[0]}
+    together = dense.by_unit({name: tf.constant(np.stack([arrays[name] for arrays in alone])) for name in alone[0]})
     logits, _ = dense.training_logits(spec, ArmName.WITH_BATCH_NORM, together, together, tf.constant(images))
     for replicate, arrays in enumerate(alone):
         tensors, own = stacked(arrays), tf.constant(images[replicate : replicate + 1])

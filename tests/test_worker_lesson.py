@@ -74,7 +74,7 @@ def test_numpy_answers_as_tensorflow_does_on_all_test_images(runs: Runs, full_mn
     images = full_mnist.test_images.astype(np.float32) / np.float32(255)  # [10000, 784]
     for arm in ArmName:
         network, _ = runs[arm][0]
-        tensors = {name: tf.constant(array[np.newaxis]) for name, array in network.arrays.items()}
+        tensors = dense.by_unit({name: tf.constant(array[np.newaxis]) for name, array in network.arrays.items()})
         theirs = dense.evaluation_logits(network.spec, arm, tensors, tensors, tf.constant(images[np.newaxis]))
         gap = np.abs(network.probabilities(images) - softmax(theirs.numpy()[0])).max()
         print(f"{arm.value}, population statistics: largest difference {gap:.1e}")

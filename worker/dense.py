@@ -2,6 +2,9 @@
 
 Every array has the replicates as its leading axis: R replicates, B images, n inputs, m units. The formula and the
 names of the arrays are in `models/dense.py`, the ways to normalize in `worker/batch_norm.py`.
+
+The first weights alone stand the other way round, [R, m, n]: the product that is their gradient, a third of all work,
+takes three quarters of the time then (`bench/NOTES.md`).
 """
 
 from collections.abc import Callable, Mapping
@@ -13,6 +16,9 @@ from models.spec import Activation, ArmName, ResolvedSpec
 from worker.batch_norm import NORMALIZATIONS, Layer, keras_layer
 
 Tensors = dict[str, tf.Tensor]
+
+#: The one array that has a row, here a column, per pixel.
+FIRST_WEIGHTS = "hidden_1/weights"
 
 #: The formulas are beside their like in `models/dense.py`.
 ACTIVATIONS: Mapping[Activation, Callable[[tf.Tensor], tf.Tensor]] = {
@@ -30,14 +36,18 @@ def prepare(spec: ResolvedSpec, arm: ArmName) -> None:
     """Make what must be there before a program for these replicates is compiled."""
     if arm is ArmName.WITH_BATCH_NORM and spec.batch_norm.implementation == "keras_layer":
         for units in spec.hidden_layers:
-            keras_layer(spec.batch_norm, spec.replicates * units)  # trains
-            keras_layer(spec.batch_norm, units)  # evaluates, one replicate after the other
+            keras_layer(spec.batch_norm, spec.replicates * units)
+
+
+def by_unit(arrays: Tensors) -> Tensors:
+    """Return arrays [R, …] as they are stored as the functions below take them: the first weights a row per unit."""
+    return {**arrays, FIRST_WEIGHTS: tf.transpose(arrays[FIRST_WEIGHTS], [0, 2, 1])}
 
 
 def training_logits(
     spec: ResolvedSpec, arm: ArmName, parameters: Tensors, population: Tensors, images: tf.Tensor
 ) -> tuple[tf.Tensor, Tensors]:
-    """Return the logits [R, B, 10] for a training batch [R, B, 784], normalized with its own statistics, and the
+    """Return the logits [R, B, 10] for a training batch [R, B, n], normalized with its own statistics, and the
     population that this batch has moved.
 
     Without batch normalization there is no population; with `update_population_statistics` off it stays as it is.
@@ -58,7 +68,7 @@ def training_logits(
 def evaluation_logits(
     spec: ResolvedSpec, arm: ArmName, parameters: Tensors, population: Tensors, images: tf.Tensor
 ) -> tf.Tensor:
-    """Return the logits [R, B, 10] for images [R, B, 784], normalized with the population's statistics."""
+    """Return the logits [R, B, 10] for images [R, B, n], normalized with the population's statistics."""
     normalization = NORMALIZATIONS[spec.batch_norm.implementation]
 
     def normalize(layer: str, z: tf.Tensor) -> tf.Tensor:
@@ -87,7 +97,8 @@ def _logits(
     before = spec.batch_norm.placement == "before_activation"
     x = images
     for layer in layer_names(spec)[:-1]:
-        z = tf.matmul(x, parameters[f"{layer}/weights"])  # [R, B, m]
+        weights = f"{layer}/weights"
+        z = tf.matmul(x, parameters[weights], transpose_b=weights == FIRST_WEIGHTS)  # [R, B, m]
         if arm is ArmName.WITHOUT_BATCH_NORM:
             x = activate(z + parameters[f"{layer}/bias"][:, None])
         elif before:

@@ -25,7 +25,7 @@ from models.spec import ArmName, ResolvedSpec
 from models.streams import batch_indices
 from worker import dense
 from worker.dense import Tensors
-from worker.resident import ResidentData, with_all_pixels, with_inked_pixels
+from worker.resident import ResidentData, pixels, with_all_pixels, with_kept_pixels
 
 #: The most batches, and the most images over all replicates of a program, of one chunk.
 CHUNK_BATCHES, CHUNK_IMAGES = 1_000, 4_000_000
@@ -241,11 +241,11 @@ def _chunk(
     parameters: Tensors,
     population: Tensors,
     diverged_at: tf.Tensor,
-    train_images: tf.Tensor,
+    train_words: tf.Tensor,
     train_labels: tf.Tensor,
-    validation_images: tf.Tensor,
+    validation_words: tf.Tensor,
     validation_labels: tf.Tensor,
-    inked: tf.Tensor,
+    kept: tf.Tensor,
     places: tf.Tensor,
     indices: tf.Tensor,  # [most, R, B]
     done: tf.Tensor,
@@ -258,7 +258,7 @@ def _chunk(
     def one_batch(
         i: tf.Tensor, parameters: Tensors, population: Tensors, diverged_at: tf.Tensor
     ) -> tuple[tf.Tensor, Tensors, Tensors, tf.Tensor]:
-        images = pixels(tf.gather(train_images, indices[i]))  # [R, B, inked]
+        images = pixels(tf.gather(train_words, indices[i]))  # [R, B, kept]
         labels = tf.gather(train_labels, indices[i])  # [R, B]
         loss, gradients, population = _gradients(fields, arm, parameters, population, images, labels)
         moved = {name: value - learning_rate * gradients[name] for name, value in parameters.items()}
@@ -269,25 +269,23 @@ def _chunk(
     _, moved, population, diverged_at = tf.while_loop(
         lambda i, *_: i < count,
         one_batch,
-        (tf.constant(0), with_inked_pixels(parameters, inked), population, diverged_at),
+        (tf.constant(0), with_kept_pixels(parameters, kept), population, diverged_at),
     )
-    parameters = with_all_pixels(moved, parameters, places)
 
     def count_correct() -> tf.Tensor:
-        images = pixels(validation_images)[None]  # [1, V, 784]
-
-        def of_replicate(arrays: tuple[Tensors, Tensors]) -> tf.Tensor:
-            parameters, population = ({name: value[None] for name, value in part.items()} for part in arrays)
-            logits = dense.evaluation_logits(fields, arm, parameters, population, images)  # [1, V, 10]
+        def of_block(block: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            words, labels = block
+            images = tf.repeat(pixels(words)[None], fields.replicates, axis=0)  # [R, BLOCK, kept]
+            logits = dense.evaluation_logits(fields, arm, moved, population, images)  # [R, BLOCK, 10]
             logits = tf.where(tf.math.is_nan(logits), np.inf, logits)  # NaN counts as largest, as in NumPy
             answers = tf.argmax(logits, axis=-1, output_type=tf.int32)  # so a diverged network answers 0
-            return tf.reduce_sum(tf.cast(answers == validation_labels, tf.int32))
+            return tf.reduce_sum(tf.cast(answers == labels, tf.int32), axis=-1)  # [R]
 
-        # One replicate after the other: R V 784 numbers at once would be gigabytes.
-        return tf.map_fn(of_replicate, (parameters, population), fn_output_signature=tf.int32)  # [R]
+        blocks = (validation_words, validation_labels)
+        return tf.reduce_sum(tf.map_fn(of_block, blocks, fn_output_signature=tf.int32), axis=0)  # [R]
 
     correct = tf.cond(evaluate, count_correct, lambda: tf.zeros([fields.replicates], tf.int32))
-    return parameters, population, diverged_at, correct
+    return with_all_pixels(moved, parameters, places), population, diverged_at, correct
 
 
 def _gradients(
@@ -301,8 +299,3 @@ def _gradients(
         loss = tf.reduce_mean(losses, axis=-1)  # [R]
         together = tf.reduce_sum(loss)  # replicates share no parameter, so the sum keeps their gradients apart
     return loss, tape.gradient(together, parameters), population
-
-
-def pixels(images: tf.Tensor) -> tf.Tensor:
-    """Return bytes 0…255 as numbers 0…1."""
-    return tf.cast(images, tf.float32) * (1.0 / 255.0)
