@@ -13,6 +13,7 @@ from typing import Literal, cast
 
 import uvicorn
 from fastapi import FastAPI
+from threadpoolctl import threadpool_limits
 
 from api.app import create_app
 from api.protocol import patient
@@ -47,6 +48,7 @@ def main() -> None:
     logs.configure(settings.log_format)
     make_folders(settings)
     give_memory_back()
+    threadpool_limits(1, user_api="blas")  # a digit is too small to share out, and the other cores train
     log.info("Listening at %s, port %d; API keys are %s.", address, port, settings.keys, extra={"action": "listen"})
     with suppress(KeyboardInterrupt):  # uvicorn has ended in order by then
         Server(configuration(settings)).run(sockets=[listener])

@@ -100,6 +100,7 @@ def _put_around(app: FastAPI) -> None:
 
 def _include_routes(app: FastAPI) -> None:
     """Put the rooms behind the door, each with what is asked of a request before it."""
+    app.router.routes.append(predictions.numbers_alone)  # found before all others
     app.include_router(browser.router)
     app.include_router(documents.router)
     for room in (experiments, curves, events, history, networks, sweeps, presets, workers):

@@ -1,9 +1,8 @@
 """Reads a request's body once, within its limit and what all bodies together may take, and says what is in it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
@@ -88,30 +87,43 @@ class Bodies:
             del reading, waiting  # an error would hold them, and they the error
 
 
-@asynccontextmanager
-async def received(request: Request, most_bytes: int | None = None) -> AsyncIterator[bytearray]:
-    """Hold the whole body; 413 as soon as it is known to be larger than the limit, declared or chunked; or Busy."""
-    settings: Settings = request.app.state.settings
-    bodies: Bodies = request.app.state.bodies
-    limit = most_bytes or settings.max_body_bytes
-    too_large = HTTPException(413, f"The body is larger than {limit} bytes.")
-    declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and float(declared) > limit:  # int() refuses thousands of digits
-        raise too_large
-    body, counted = bytearray(), 0
-    try:
-        async for piece in request.stream():
-            if len(body) + len(piece) > limit:
-                raise too_large
-            bodies.take(len(body) + len(piece), len(piece))
-            counted += len(piece)
-            body += piece
-        yield body
-    except ClientDisconnect:  # nobody hears this answer, and nothing is wrong here
-        raise HTTPException(400, "The connection ended before the body did.") from None
-    finally:
-        body.clear()  # an error that is still in somebody's hands may hold it
-        bodies.release(counted)
+class Received:
+    """Holds the whole body; 413 as soon as it is known to be larger than the limit, declared or chunked; or Busy."""
+
+    def __init__(self, request: Request, most_bytes: int | None = None) -> None:
+        settings: Settings = request.app.state.settings
+        self._bodies: Bodies = request.app.state.bodies
+        self._request, self._limit = request, most_bytes or settings.max_body_bytes
+        self._body = bytearray()
+
+    async def __aenter__(self) -> bytearray:
+        declared = self._request.headers.get("content-length", "0")
+        if declared.isdecimal() and float(declared) > self._limit:  # int() refuses thousands of digits
+            raise self._too_large()
+        try:
+            async for piece in self._request.stream():
+                if len(self._body) + len(piece) > self._limit:
+                    raise self._too_large()
+                self._bodies.take(len(self._body) + len(piece), len(piece))
+                self._body += piece
+        except ClientDisconnect:  # nobody hears this answer, and nothing is wrong here
+            self._release()
+            raise HTTPException(400, "The connection ended before the body did.") from None
+        except BaseException:
+            self._release()
+            raise
+        return self._body
+
+    async def __aexit__(self, *_: object) -> None:
+        self._release()
+
+    def _too_large(self) -> HTTPException:
+        return HTTPException(413, f"The body is larger than {self._limit} bytes.")
+
+    def _release(self) -> None:
+        size = len(self._body)
+        self._body.clear()  # an error that is still in somebody's hands may hold it
+        self._bodies.release(size)
 
 
 def content_type(request: Request, allowed: tuple[str, ...]) -> str:
@@ -160,7 +172,7 @@ def json_body(model: type[Model]) -> Callable[[Request], Coroutine[Any, Any, Mod
     async def read(request: Request) -> Model:
         content_type(request, (JSON,))
         bodies: Bodies = request.app.state.bodies
-        async with received(request) as body:
+        async with Received(request) as body:
             return await bodies.read(body, partial(_few_values, model))
 
     return read

@@ -114,23 +114,40 @@ def _too_many(allowance: Allowance) -> TooManyRequests:
 
 
 async def caller(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
+    request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)] = None
 ) -> Caller:
     """Return who asks, once for each request: whatever is wrong with a key, it gets the same answer."""
     callers: Callers = request.app.state.callers
-    one_key = credentials is not None and len(request.headers.getlist("authorization")) == 1
-    return await callers.who(request, credentials.credentials if credentials and one_key else None)
+    return await callers.who(request, _key_in(request))
+
+
+def _key_in(request: Request) -> str | None:
+    """Return what stands behind `Bearer` in the one header for it; None where there is no such, or more than one."""
+    found = [value for name, value in request.scope["headers"] if name == b"authorization"]
+    if len(found) != 1:
+        return None
+    scheme, _, text = found[0].decode("latin-1").partition(" ")
+    return text if scheme.lower() == "bearer" else None
 
 
 def _with(needed: Scope) -> Callable[[Caller], Coroutine[Any, Any, Caller]]:
     async def check(found: Annotated[Caller, Depends(caller)]) -> Caller:
-        if found.key is not None and not found.key.scope.includes(needed):
-            log.info("A key of scope %s is refused.", found.key.scope, extra={"action": "refuse", **found.in_logs})
-            message = f"This needs an API key of scope {needed}, and this one has scope {found.key.scope}."
-            raise ScopeTooSmall(message, needed=needed.value, scope=found.key.scope.value)
-        return found
+        return _checked(found, needed)
 
     return check
+
+
+def _checked(found: Caller, needed: Scope) -> Caller:
+    if found.key is not None and not found.key.scope.includes(needed):
+        log.info("A key of scope %s is refused.", found.key.scope, extra={"action": "refuse", **found.in_logs})
+        message = f"This needs an API key of scope {needed}, and this one has scope {found.key.scope}."
+        raise ScopeTooSmall(message, needed=needed.value, scope=found.key.scope.value)
+    return found
+
+
+async def reader(request: Request) -> Caller:
+    """Return who asks and may read, to a route that has no dependencies."""
+    return _checked(await caller(request), Scope.READ)
 
 
 ReaderDep = Annotated[Caller, Depends(_with(Scope.READ))]

@@ -1,11 +1,14 @@
 """Turns what was sent into one digit: 784 numbers 0…1, white ink on black, in rows from the top left as in MNIST."""
 
 import io
+import struct
 import warnings
+from contextlib import suppress
 from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import ChunkStream, PngImageFile
 
@@ -14,6 +17,9 @@ from models.dense import Array
 from models.errors import FieldError, InvalidImage
 from models.spec import PIXELS
 
+NUMBERS = struct.Struct(f"{PIXELS}d")
+#: Of doubles, read as unsigned integers, those from 0 to 1 are the ones up to here: negative ones and NaN are larger.
+BITS_OF_1 = np.float64(1).view(np.uint64)
 FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG"}
 ALLOWED_NUMBERS = "28 rows of 28 numbers, or 784 numbers, each from 0 (black) to 1 (white ink)"
 #: Chunks of a PNG that Pillow unpacks, up to a megabyte each: an encoder writes two or three.
@@ -37,13 +43,37 @@ class Pixels(NamedTuple):
     normalized: bool
 
 
-def from_many(images: list[Any]) -> Array:
+def from_many(images: list[Any], *, truths: bool = True) -> Array:
     """Return several images as an array [images, 784]. Raises InvalidImage, naming the first wrong one."""
-    return np.stack([from_numbers(image, f"images.{number}") for number, image in enumerate(images)])
+    return np.stack([from_numbers(image, f"images.{number}", truths=truths) for number, image in enumerate(images)])
 
 
-def from_numbers(image: Any, field: str = "image") -> Array:
-    """Return numbers as an array [784]. Raises InvalidImage, naming the field."""
+def from_numbers(image: Any, field: str = "image", *, truths: bool = True) -> Array:
+    """Return numbers as an array [784]. Raises InvalidImage, naming the field.
+
+    Say that there are no `truths` where nothing in it can be true or false, which would pass for numbers: the usual
+    lists are then read in a third of the time.
+    """
+    if not truths and isinstance(image, list):
+        with suppress(struct.error, OverflowError, TypeError):  # something that is no number
+            pixels = _packed(image)
+            if pixels.view(np.uint64).max() <= BITS_OF_1:  # all are from 0 to 1
+                return pixels.astype(np.float32)
+    return _from_anything(image, field)
+
+
+def _packed(image: list[Any]) -> NDArray[np.float64]:
+    """Return lists of 784 numbers as an array [784]; NumPy would take much longer to look through them."""
+    numbers = image
+    if len(image) != PIXELS:
+        if {*map(len, image)} != {SIDE}:
+            raise TypeError
+        numbers = list(chain.from_iterable(image))
+    return np.frombuffer(NUMBERS.pack(*numbers))
+
+
+def _from_anything(image: Any, field: str) -> Array:
+    """Do the same with whatever has come, and say what is wrong with it."""
     try:
         array = np.asarray(image)
     except ValueError:  # rows of different lengths

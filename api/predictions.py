@@ -1,5 +1,10 @@
-"""Route of predictions: digits in, ten probabilities out, from the network and with the statistics asked for."""
+"""Route of predictions: digits in, ten probabilities out, from the network and with the statistics asked for.
 
+Numbers as JSON, which programs send by the thousand, are answered without FastAPI's machinery for parameters and
+responses (`api/direct.py`): it takes longer than the network does.
+"""
+
+import math
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
@@ -7,15 +12,16 @@ from uuid import UUID
 import numpy as np
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request
+from orjson import dumps, loads
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
-from pydantic_core import from_json, to_json
 
 from api import images
-from api.bodies import JSON, SMALL_BODY_BYTES, Bodies, content_type, documented, parse, received
+from api.bodies import JSON, SMALL_BODY_BYTES, Bodies, Received, content_type, documented, parse
 from api.cache import NetworkCache
-from api.callers import ReaderDep
+from api.callers import ReaderDep, reader
 from api.dependencies import DatabaseDep, NetworksDep, SettingsDep
+from api.direct import DirectRoute
 from api.errors import responses
 from api.metrics import metrics_of
 from models import cautions, networks
@@ -23,9 +29,9 @@ from models.cautions import Caution
 from models.database import Database
 from models.dense import Array, DenseNetwork
 from models.errors import FieldError, InvalidInput, NetworkDiverged
+from models.networks import StoredNetwork
+from models.settings import Settings
 from models.spec import PIXELS, ArmName, Statistics
-
-router = APIRouter(tags=["predictions"])
 
 MAX_IMAGES = 1_000
 
@@ -66,6 +72,10 @@ class Choice(BaseModel):
     statistics: Statistics = Field(
         "population", description="`population` is right; `batch` shows what goes wrong without it."
     )
+
+
+#: Of a request that names nothing.
+NO_CHOICE = Choice()
 
 
 class PictureChoice(Choice):
@@ -122,6 +132,19 @@ class Predictions(Source):
     predictions: list[Seen]
 
 
+async def _to_numbers_alone(request: Request) -> bytes:
+    state = request.app.state
+    asks = await reader(request)
+    answer = await _answer_numbers(request, asks.sees, state.settings, state.database, state.networks)
+    return answer.__pydantic_serializer__.to_json(answer)
+
+
+#: Most requests are answered here.
+numbers_alone = DirectRoute("/predict", _to_numbers_alone)
+
+router = APIRouter(tags=["predictions"])
+
+
 @router.post(
     "/predict",
     response_model=Prediction | Predictions,
@@ -130,7 +153,7 @@ class Predictions(Source):
 )
 async def predict(
     request: Request,
-    caller: ReaderDep,
+    asks: ReaderDep,
     choice: Annotated[PictureChoice, Query()],
     settings: SettingsDep,
     database: DatabaseDep,
@@ -140,13 +163,13 @@ async def predict(
 
     A picture that is not 28×28 is normalized first; the answer's `image` is what was used, and can be sent as JSON.
     """
-    bodies: Bodies = request.app.state.bodies
     kind = content_type(request, (JSON, *images.FORMATS))
     if kind != JSON:
+        bodies: Bodies = request.app.state.bodies
         read = partial(images.from_picture, media_type=kind, normalize=choice.normalize)
-        async with received(request, min(PICTURE_BYTES, settings.max_body_bytes)) as body:
+        async with Received(request, min(PICTURE_BYTES, settings.max_body_bytes)) as body:
             pixels, normalized = await bodies.read_aside(body, read)
-        answer = _one(await _answer(pixels[np.newaxis], choice, caller.sees, database, cache))
+        answer = await _answer_one(pixels, choice, asks.sees, database, cache)
         metrics_of(request).predicted(choice.arm, choice.statistics, 1)
         return answer.model_copy(update={"image": images.shown(pixels)}) if normalized else answer
     if request.query_params:
@@ -154,74 +177,106 @@ async def predict(
         allowed = "no query parameters beside JSON: write the choice into the body"
         wrong = [(name, elsewhere.get(name, allowed), value) for name, value in request.query_params.items()]
         raise InvalidInput([FieldError(*each) for each in wrong])
-    async with received(request, settings.max_images_body_bytes) as body:
-        asked, several, pixels = await bodies.read(body, _read)
-    answers = await _answer(pixels, asked, caller.sees, database, cache)
-    metrics_of(request).predicted(asked.arm, asked.statistics, len(pixels))
-    return answers if several else _one(answers)
+    return await _answer_numbers(request, asks.sees, settings, database, cache)
+
+
+async def _answer_numbers(
+    request: Request, owner: UUID | None, settings: Settings, database: Database, cache: NetworkCache
+) -> Prediction | Predictions:
+    bodies: Bodies = request.app.state.bodies
+    async with Received(request, settings.max_images_body_bytes) as body:
+        choice, several, pixels = await bodies.read(body, _read)
+    if several:
+        answer: Prediction | Predictions = await _answer_all(pixels, choice, owner, database, cache)
+    else:
+        answer = await _answer_one(pixels[0], choice, owner, database, cache)
+    metrics_of(request).predicted(choice.arm, choice.statistics, len(pixels))
+    return answer
 
 
 def _read(body: bytearray) -> tuple[Choice, bool, Array]:
     """Return which network is asked, whether for several images, and the images, [images, 784]."""
-    if any(body.count(sign) > most for sign, most in MOST_OF.items()):
+    if len(body) > SMALL_BODY_BYTES and any(body.count(sign) > most for sign, most in MOST_OF.items()):
         raise InvalidInput([FieldError("images", f"at most {MAX_IMAGES} images of {PIXELS} numbers", "more values")])
-    rest, many = _taken_apart(body) if len(body) > SMALL_BODY_BYTES else (body, None)
-    asked = parse(PredictRequest, rest)
+    choice, image, many = _taken_apart(body)
+    truths = b"true" in body or b"false" in body
+    if image is not None:
+        return choice, False, images.from_numbers(image, truths=truths)[np.newaxis]
+    return choice, True, images.from_many(many or [], truths=truths)
+
+
+def _taken_apart(body: bytearray) -> tuple[Choice, list[Any] | None, list[Any] | None]:
+    """Return the choice, and the one image or the several that came with it: exactly one of the two is a list.
+
+    The numbers stay the plain lists they are, which takes half the memory and time that a model's field would. What is
+    not as it should be goes to the model, to say what is wrong.
+    """
+    try:
+        sent = loads(body)
+    except ValueError:
+        sent = None
+    if isinstance(sent, dict) and ("image" in sent) != ("images" in sent):
+        image, many = sent.pop("image", None), sent.pop("images", None)
+        if isinstance(image, list) or (isinstance(many, list) and 0 < len(many) <= MAX_IMAGES):
+            return parse(Choice, dumps(sent)) if sent else NO_CHOICE, image, many
+    asked = parse(PredictRequest, body)
     given = asked.model_fields_set & {"image", "images"}
     if len(given) != 1 or (given == {"images"} and asked.images is None):
         raise InvalidInput([FieldError("image", "a value: either image or images is required, and not both")])
-    several = asked.images is not None
-    pixels = images.from_many(many or asked.images or []) if several else images.from_numbers(asked.image)[np.newaxis]
-    return asked.model_copy(update={"image": None, "images": None}), several, pixels
+    if asked.images is None:
+        images.from_numbers(asked.image)  # raises InvalidImage
+    return asked, None, asked.images
 
 
-def _taken_apart(body: bytearray) -> tuple[bytes | bytearray, list[Any] | None]:
-    """Return the request with a null in place of its images, and the images: plain lists take half the memory and time.
-
-    What is not like that is left as it is, for the model to say what is wrong.
-    """
-    try:
-        sent = from_json(body)
-    except ValueError:
-        return body, None
-    many = sent.get("images") if isinstance(sent, dict) else None
-    if not isinstance(many, list) or not 0 < len(many) <= MAX_IMAGES:
-        return body, None
-    return to_json({**sent, "images": [None]}), many
+async def _answer_one(
+    pixels: Array, choice: Choice, owner: UUID | None, database: Database, cache: NetworkCache
+) -> Prediction:
+    """Return the answer to one image [784]: it takes less time than a change of threads."""
+    experiment_id, trained = await _trained(choice, owner, database, cache)
+    probabilities = _probabilities(trained.network, pixels[np.newaxis], choice)[0]
+    seen = {"digit": int(probabilities.argmax()), "probabilities": probabilities.tolist()}
+    return Prediction(**seen, **_source(experiment_id, trained, choice, 1))
 
 
-async def _answer(
+async def _answer_all(
     pixels: Array, choice: Choice, owner: UUID | None, database: Database, cache: NetworkCache
 ) -> Predictions:
+    experiment_id, trained = await _trained(choice, owner, database, cache)
+    ask = partial(_probabilities, trained.network, pixels, choice)
+    probabilities = ask() if len(pixels) == 1 else await to_thread.run_sync(ask)
+    seen = [Seen(digit=int(row.argmax()), probabilities=row.tolist()) for row in probabilities]
+    return Predictions(predictions=seen, **_source(experiment_id, trained, choice, len(pixels)))
+
+
+async def _trained(
+    choice: Choice, owner: UUID | None, database: Database, cache: NetworkCache
+) -> tuple[UUID, StoredNetwork]:
+    """Return whose network answers, and the network, loaded if need be."""
     experiment_id = choice.experiment
     if experiment_id is None:
         experiment_id = await to_thread.run_sync(_newest, database, owner)
     place = (experiment_id, choice.arm, choice.replicate)
-    # A loaded network answers for one image in less time than a change of threads takes.
     trained = cache.ready(place, owner)
     if trained is None:
         trained = await to_thread.run_sync(cache.load, database, place, owner)
-    ask = partial(_probabilities, trained.network, pixels, choice)
-    probabilities = ask() if len(pixels) == 1 else await to_thread.run_sync(ask)
-    return Predictions(
-        predictions=[Seen(digit=int(row.argmax()), probabilities=row.tolist()) for row in probabilities],
-        experiment=experiment_id,
-        arm=choice.arm,
-        replicate=choice.replicate,
-        statistics=choice.statistics,
-        warnings=cautions.of_prediction(trained.network.spec, choice.arm, choice.statistics, len(pixels)),
-    )
+    return experiment_id, trained
 
 
-def _one(answer: Predictions) -> Prediction:
-    return Prediction(**dict(answer.predictions[0]), **{name: getattr(answer, name) for name in Source.model_fields})
+def _source(experiment_id: UUID, trained: StoredNetwork, choice: Choice, count: int) -> dict[str, Any]:
+    return {
+        "experiment": experiment_id,
+        "arm": choice.arm,
+        "replicate": choice.replicate,
+        "statistics": choice.statistics,
+        "warnings": cautions.of_prediction(trained.network.spec, choice.arm, choice.statistics, count),
+    }
 
 
 def _probabilities(network: DenseNetwork, pixels: Array, choice: Choice) -> Array:
     """Return the probabilities [images, 10]. Raises NetworkDiverged if a number leaves the range of float32."""
     with np.errstate(over="ignore", invalid="ignore"):
         probabilities = network.probabilities(pixels, choice.statistics)
-    if not np.isfinite(probabilities).all():
+    if not math.isfinite(probabilities.sum()):  # they are shares: none is infinite alone
         raise NetworkDiverged(
             "The network's numbers leave the range of float32 for this image; it cannot predict.",
             arm=choice.arm.value,

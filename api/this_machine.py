@@ -4,6 +4,7 @@ A page in that user's browser can send requests here too: by a name of its own t
 request to another site. Both are told by headers that no page can change.
 """
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ from fastapi import Request
 
 from models.errors import RequestForbidden
 
-PROXYS_OWN = frozenset({"forwarded", "via", "x-real-ip"})
+PROXYS_OWN = frozenset({b"forwarded", b"via", b"x-real-ip"})
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 OTHER_SITES = frozenset({"cross-site", "same-site"})  # same-site: another port, another name of the same domain
 
@@ -27,7 +28,7 @@ def refuse_strangers(request: Request) -> None:
             f"API keys are off, so only requests from this machine are taken, and this one came to {server}; "
             "listen to 127.0.0.1 only, or set BNLAB_KEYS=required and give keys out."
         )
-    if any(name in PROXYS_OWN or name.startswith("x-forwarded-") for name in request.headers):
+    if any(name in PROXYS_OWN or name.startswith(b"x-forwarded-") for name, _ in request.scope["headers"]):
         raise RequestForbidden(
             "API keys are off, so only requests from this machine are taken, and this one came through a proxy; ask "
             "http://127.0.0.1 without one, or set BNLAB_KEYS=required and give keys out."
@@ -44,6 +45,7 @@ def refuse_strangers(request: Request) -> None:
         )
 
 
+@lru_cache(maxsize=64)  # it is asked at every request, of the same few
 def is_loopback(host: str) -> bool:
     """Return whether a name or an address is this machine's for itself."""
     if not _is_address(host):
@@ -62,6 +64,7 @@ def _comes_from_another_site(request: Request) -> bool:
     return origin is not None and not is_loopback(_host(origin))
 
 
+@lru_cache(maxsize=64)
 def _host(address: str) -> str:
     """Return the host of an address, without its port; empty if there is none."""
     try:
@@ -70,6 +73,7 @@ def _host(address: str) -> str:
         return ""
 
 
+@lru_cache(maxsize=64)
 def _is_address(host: str) -> bool:
     try:
         ip_address(host)

@@ -16,6 +16,7 @@ images at hand, so the answer for one image depends on the others beside it.
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -104,8 +105,8 @@ class DenseNetwork:
 
     @property
     def size_bytes(self) -> int:
-        """The memory its arrays take."""
-        return sum(array.nbytes for array in self.arrays.values())
+        """The memory its arrays take, with what is made of them at the first answer."""
+        return 2 * sum(array.nbytes for array in self.arrays.values())
 
     def logits(self, images: Array, statistics: Statistics = "population") -> Array:
         """Return the ten sums before the softmax: [images, 784] with pixels 0…1 in, [images, 10] out.
@@ -117,17 +118,14 @@ class DenseNetwork:
             raise BatchStatisticsUndefined(
                 [FieldError("statistics", "population, for an arm without batch normalization", statistics)]
             )
+        if statistics == "population":
+            return self._by_population(images)
         activate = ACTIVATIONS[self.spec.activation]
         before = self.spec.batch_norm.placement == "before_activation"
         x = images
         for layer in layer_names(self.spec)[:-1]:
             z = x @ self.arrays[f"{layer}/weights"]  # [images, units]
-            if self.arm is ArmName.WITHOUT_BATCH_NORM:
-                x = activate(z + self.arrays[f"{layer}/bias"])
-            elif before:
-                x = activate(self._normalize(layer, z, statistics))
-            else:
-                x = self._normalize(layer, activate(z), statistics)
+            x = activate(self._by_batch(layer, z)) if before else self._by_batch(layer, activate(z))
         logits: Array = x @ self.arrays["output/weights"] + self.arrays["output/bias"]
         return logits
 
@@ -135,16 +133,51 @@ class DenseNetwork:
         """Return the softmax of the logits, [images, 10]; each row sums to 1."""
         return softmax(self.logits(images, statistics))
 
-    def _normalize(self, layer: str, z: Array, statistics: Statistics) -> Array:
-        if statistics == "batch":
-            # [1, units], the biased variance, as in training
-            mean, variance = z.mean(axis=-2, keepdims=True), z.var(axis=-2, keepdims=True)
-        else:
-            mean = self.arrays[f"{layer}/population_mean"]
-            variance = self.arrays[f"{layer}/population_variance"]
-        scale = self.arrays[f"{layer}/gamma"] / np.sqrt(variance + np.float32(self.spec.batch_norm.epsilon))
-        normalized: Array = (z - mean) * scale + self.arrays[f"{layer}/beta"]
+    def _by_batch(self, layer: str, z: Array) -> Array:
+        """Return z normalized by its own mean and biased variance, as in training."""
+        mean, variance = z.mean(axis=-2, keepdims=True), z.var(axis=-2, keepdims=True)  # [1, units]
+        normalized: Array = (z - mean) * self._scale(layer, variance) + self.arrays[f"{layer}/beta"]
         return normalized
+
+    def _by_population(self, x: Array) -> Array:
+        """Return the logits by statistics that are known: each layer is then one product and one sum."""
+        activate = ACTIVATIONS[self.spec.activation]
+        *hidden, (weights, bias) = self._products_and_sums
+        for hidden_weights, hidden_bias in hidden:
+            x = activate(x @ hidden_weights + hidden_bias)
+        logits: Array = x @ weights + bias
+        return logits
+
+    @cached_property
+    def _products_and_sums(self) -> list[tuple[Array, Array]]:
+        """The weights and bias of each layer, with the normalization by population statistics in them.
+
+        Before the activation, BN(x W) = x (W · scale) + shift; after it, scale and shift go into the next layer.
+        """
+        before = self.spec.batch_norm.placement == "before_activation"
+        made: list[tuple[Array, Array]] = []
+        with np.errstate(over="ignore", invalid="ignore"):  # a diverged network is a result, not an error
+            came: tuple[Array, Array] | None = None  # the scale and shift of what comes in, where they are still to do
+            for layer in layer_names(self.spec):
+                weights = self.arrays[f"{layer}/weights"]
+                bias = self.arrays.get(f"{layer}/bias", np.zeros(weights.shape[1], np.float32))
+                if came is not None:
+                    weights, bias = weights * came[0][:, np.newaxis], bias + came[1] @ weights
+                normalization = self._normalization(layer) if f"{layer}/gamma" in self.arrays else None
+                if normalization is not None and before:
+                    weights, bias = weights * normalization[0], normalization[1]
+                came = None if before else normalization
+                made.append((weights, bias))
+        return made
+
+    def _normalization(self, layer: str) -> tuple[Array, Array]:
+        """Return by what a layer's values are multiplied, and what is added: [units] each, by the population."""
+        scale = self._scale(layer, self.arrays[f"{layer}/population_variance"])
+        return scale, self.arrays[f"{layer}/beta"] - self.arrays[f"{layer}/population_mean"] * scale
+
+    def _scale(self, layer: str, variance: Array) -> Array:
+        scale: Array = self.arrays[f"{layer}/gamma"] / np.sqrt(variance + np.float32(self.spec.batch_norm.epsilon))
+        return scale
 
 
 def softmax(logits: Array) -> Array:

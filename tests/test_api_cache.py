@@ -16,7 +16,7 @@ from models.errors import BnlabError, NotTrainedYet, UnknownExperiment
 from models.tables import Network
 
 #: Bytes of one network of the arm with batch normalization.
-SIZE = sum(4 * prod(shape) for shape in dense.shapes(TINY_SPEC.resolve("mnist-5k"), WITH).values())
+SIZE = 2 * sum(4 * prod(shape) for shape in dense.shapes(TINY_SPEC.resolve("mnist-5k"), WITH).values())
 
 
 def keys(database: Database, count: int) -> list[Place]:
