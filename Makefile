@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo up test check bench faults secrets lock
+.PHONY: setup demo up test check bench peers faults secrets lock
 
 setup: $(VENV)/.ready
 
@@ -35,8 +35,16 @@ check: setup  ## style, types, arrows between the rooms, known weaknesses
 	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive api bnlab migrations models ops worker
 	@$(BIN)/python -m ops.audit
 
-bench: setup  ## measure
+bench: setup peers  ## measure
 	@$(BIN)/python -m bench
+
+# What bnlab is measured beside, each in an environment of its own: nothing else needs them.
+peers: $(patsubst requirements/peers/%.txt,.peers/%/.ready,$(wildcard requirements/peers/*.txt))  ## install the peers of the measurements
+
+.peers/%/.ready: requirements/peers/%.txt
+	@$(PYTHON) -m venv --clear .peers/$*
+	@.peers/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 faults: setup  ## break the running service on purpose and count what is lost
 	@$(BIN)/python -m faults
@@ -50,3 +58,6 @@ lock: setup  ## resolve the requirements anew
 	@$(BIN)/uv pip compile pyproject.toml --extra worker --universal --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --quiet -c requirements/dev.txt -o requirements/worker.txt
 	@$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --quiet -c requirements/dev.txt -o requirements/api.txt
 	@$(BIN)/uv pip compile pyproject.toml --extra gpu --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --quiet -c requirements/dev.txt -o requirements/worker-gpu.txt
+	@for peer in jax litserve bentoml mlserver; do \
+		echo "$$peer" | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --quiet -o requirements/peers/$$peer.txt; \
+	done

@@ -2,7 +2,22 @@
 
 import sys
 
-from bench import api, claims, drawn_digits, flood, fuzz, points, replicates, safety, service, streams, training, volume
+from bench import (
+    api,
+    claims,
+    drawn_digits,
+    flood,
+    fuzz,
+    overhead,
+    points,
+    predictions,
+    replicates,
+    safety,
+    service,
+    streams,
+    training,
+    volume,
+)
 
 MEASUREMENTS = {
     "training": training.main,
@@ -10,7 +25,9 @@ MEASUREMENTS = {
     "digits": drawn_digits.main,
     "safety": safety.main,
     "service": service.main,
+    "overhead": overhead.main,
     "api": api.main,
+    "predictions": predictions.main,
     "volume": volume.main,
     "claims": claims.main,
     "points": points.main,

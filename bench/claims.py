@@ -12,10 +12,12 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from celery import Celery
+from kombu import Connection, Producer
 from sqlalchemy import func, select, text
 
 from bench import arm_parts
-from bench.report import print_table
+from bench.report import keep, print_table
 from bnlab.commands import repository_commands
 from faults.processes import Processes, parents, with_descendants
 from faults.servers import Postgres, Redis, redis_program
@@ -26,6 +28,7 @@ from models.tables import Arm, ArmEvent
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS, WORKERS, PATIENCE_S = 500, 2, 900.0
+TASKS = 3_000
 TINY = Spec(hidden_layers=(8,), training_batches=1, batches_per_sample=1, seed=1).resolve("mnist-5k")
 
 
@@ -49,7 +52,15 @@ def main() -> None:
                 processes.start(f"worker-{number}", command, ROOT, {**told, "BNLAB_BROKER_URL": redis.url}).pid
                 for number, command in enumerate(repository_commands("127.0.0.1", 0, WORKERS).workers)
             ]
-            _measure_rate(database, workers, server.version)
+            arms_per_second = _measure_rate(database, workers, server.version)
+        tasks_per_second = _empty_tasks(redis, folder)
+        share = arms_per_second / tasks_per_second
+        print_table(
+            f"Beside {WORKERS} bare Celery workers on the same Redis, and {TASKS:,} tasks that do nothing",
+            ("arms per second", "tasks per second", "share"),
+            [(f"{arms_per_second:.0f}", f"{tasks_per_second:,.0f}", f"{share:.2f}")],
+        )
+        keep("claims", {"arms_per_second": arms_per_second, "empty_tasks_per_second": tasks_per_second})
         os.environ.update(told)
         arm_parts.measure(lambda count: submit(database, count))
 
@@ -67,7 +78,30 @@ def submit(database: Database, count: int) -> None:
         experiments.insert(session, queued)
 
 
-def _measure_rate(database: Database, workers: Sequence[int], version: str) -> None:
+def _empty_tasks(redis: Redis, folder: Path) -> float:
+    """Return how many tasks that do nothing so many bare workers end in a second."""
+    told = {"BROKER": redis.url}
+    command = [sys.executable, "-m", "celery", "-A", "bench.peers.celery_nothing", "worker", "--concurrency", "1"]
+    with Processes(folder) as processes, Connection(redis.url) as broker:
+        nothing = Celery(broker=redis.url).signature("bench.peers.celery_nothing.nothing", ignore_result=True)
+        for number in range(WORKERS):
+            processes.start(f"bare-{number}", [*command, "--hostname", f"bare-{number}"], ROOT, told)
+        channel = broker.default_channel
+
+        def done(count: int) -> float:
+            begin = time.perf_counter()
+            with Producer(channel) as producer:
+                for _ in range(count):
+                    nothing.apply_async(producer=producer)
+            while channel.client.llen("celery") or channel.client.hlen("unacked"):
+                time.sleep(0.005)
+            return count / (time.perf_counter() - begin)
+
+        done(100)  # both are there
+        return done(TASKS)
+
+
+def _measure_rate(database: Database, workers: Sequence[int], version: str) -> float:
     while len(_arms_of_workers(database, 0)) < WORKERS:  # until each has imported TensorFlow and compiled
         submit(database, 10)
         _wait(database)
@@ -84,14 +118,15 @@ def _measure_rate(database: Database, workers: Sequence[int], version: str) -> N
         arms = session.scalars(new).all()
         claimed = select(func.count()).where(ArmEvent.reason == Reason.CLAIMED).group_by(ArmEvent.arm_id)
         claims = session.scalars(claimed).all()
-    took = max(arm.finished_at for arm in arms if arm.finished_at) - min(
+    span = max(arm.finished_at for arm in arms if arm.finished_at) - min(
         arm.started_at for arm in arms if arm.started_at
     )
+    arms_per_second = len(arms) / span.total_seconds()
     print_table(
         f"{len(arms):,} arms of one batch, {WORKERS} worker processes, {version}, Redis",
         ("", ""),
         [
-            ("arms per second, from the first claim to the last end", f"{len(arms) / took.total_seconds():.1f}"),
+            ("arms per second, from the first claim to the last end", f"{arms_per_second:.1f}"),
             ("succeeded", f"{sum(arm.status is Status.SUCCEEDED for arm in arms):,}"),
             ("most claims of an arm; highest fence", f"{max(claims)}; {max(arm.fence for arm in arms)}"),
             ("arms of each worker", " and ".join(str(share) for share in shares)),
@@ -101,6 +136,7 @@ def _measure_rate(database: Database, workers: Sequence[int], version: str) -> N
             ),
         ],
     )
+    return arms_per_second
 
 
 def _wait(database: Database) -> None:

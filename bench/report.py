@@ -1,9 +1,10 @@
-"""How measurements are written down: a table per measurement, below the machine it was taken on."""
+"""How measurements are written down: a table per measurement, below the machine it was taken on, and all as JSON."""
 
+import json
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +17,16 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for row in rows:
         table.add_row(*row)
     Console().print(table)
+
+
+def keep(name: str, figures: Mapping[str, object]) -> None:
+    """Write the figures of a measurement, and the machine, as `NAME.json` into the folder `BENCH_OUT`, if it is set."""
+    folder = os.environ.get("BENCH_OUT")
+    if folder is None:
+        return
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    whole = {"machine": _machine(), "figures": figures}
+    (Path(folder) / f"{name}.json").write_text(json.dumps(whole, indent=1) + "\n")
 
 
 def in_words(values: Sequence[float], unit: str = "") -> str:

@@ -6,11 +6,12 @@ import tempfile
 import time
 
 from bench.report import in_words, print_table
-from bench.training import BATCHES, spec
+from bench.training import spec
 from models.settings import Settings
 from models.spec import ArmName, ResolvedSpec
 
 PAIRS = 9
+BATCHES = 20_000
 
 
 def main() -> None:
@@ -47,7 +48,7 @@ def main() -> None:
 
 
 def _pairs(arm: ArmName) -> tuple[list[float], list[float]]:
-    setting = spec()
+    setting = spec(BATCHES)
     halves = {_bare: [], _safe: []}  # type: ignore[var-annotated]
     for half in halves:
         half(setting.model_copy(update={"training_batches": 1_000}), arm)  # compiles

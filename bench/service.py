@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from bench.report import in_words, print_table
-from bench.training import BATCHES, spec
+from bench.training import spec
 from bnlab.client import Client
 from bnlab.up import Service
 from models.spec import ArmName
 
 ROUNDS = 3
+BATCHES = 20_000
 
 #: Run in a process of its own, so that it and the worker have the machine one after the other.
 DIRECTLY = """
@@ -29,7 +30,7 @@ from worker.training import train
 settings = Settings()
 data = ResidentData(datasets.load(settings.dataset, settings.data_dir))
 for arm in ArmName:
-    *_, end = train(spec(), arm, data)
+    *_, end = train(spec(20_000), arm, data)
     print(arm.value, end.batches_per_second)
 """
 
@@ -62,7 +63,7 @@ def _in_service(service: Service) -> dict[str, float]:
     with Client(service.url) as client:
         # A first experiment of the same shape: so that compiling and importing are over on every worker.
         for batches in (1_000, BATCHES):
-            setting = {**spec().model_dump(mode="json"), "training_batches": batches}
+            setting = {**spec(BATCHES).model_dump(mode="json"), "training_batches": batches}
             experiment = client.wait(client.submit(**setting)["id"], poll_interval_s=1.0, timeout_s=600)
     return {name: arm["batches_per_second"] for name, arm in experiment["arms"].items()}
 

@@ -1,63 +1,127 @@
-"""The training function called directly, one thread, beside the floor: the step's matrix products alone."""
+"""Training beside its peers: ours, JAX, Keras, the lesson's own way, and the floor, the same work in turn in one run.
 
-import os
-import time
-from itertools import pairwise
+All start from the same weights, take the same batches and evaluate as often. Each is a process of its own that stays,
+compiled and loaded, while the others work; with one thread, all have the same core.
+"""
+
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from bench.report import in_words, print_table
+from bench.contestants import Contestant, interpreter
+from bench.report import in_words, keep, print_table
 from models import datasets
+from models.dense import starting_arrays
 from models.settings import Settings
-from models.spec import CLASSES, PIXELS, ArmName, ResolvedSpec, Spec
+from models.spec import ArmName, ResolvedSpec, Spec
+from models.streams import batch_indices
 
-ROUNDS = 3
-BATCHES = 20_000
+ROUNDS = 7
+BATCHES, SLOW_BATCHES = 4_000, 1_000
+PER_SAMPLE = 500
+THREADS = (1, 2)
 
 
-def spec() -> ResolvedSpec:
-    """Return the setting that is measured: the lesson's, 20,000 batches, a sample every 500."""
-    return Spec(training_batches=BATCHES, batches_per_sample=500, seed=1).resolve(Settings().dataset)
+@dataclass(frozen=True)
+class Entry:
+    """A contestant: what it is called, its module, the packages it needs, whether it is so slow that it does less."""
+
+    name: str
+    module: str
+    peer: str | None = None
+    slow: bool = False
+
+
+OURS, FLOOR = "bnlab", "floor: the products alone"
+ENTRIES = (
+    Entry(OURS, "bnlab_train"),
+    Entry("JAX, lax.scan", "jax_scan", "jax"),
+    Entry("Keras, fit", "keras_fit", slow=True),
+    Entry("the lesson's session, fed", "lesson_session", slow=True),
+    Entry(FLOOR, "blas_floor"),
+)
+
+
+def spec(batches: int, replicates: int = 1, **fields: object) -> ResolvedSpec:
+    """Return the setting that is measured: the lesson's, a sample every 500 batches."""
+    given = {"training_batches": batches, "batches_per_sample": PER_SAMPLE, "replicates": replicates, "seed": 1}
+    return Spec.model_validate({**given, **fields}).resolve(Settings().dataset)
 
 
 def main() -> None:
-    """Measure both arms and the floor in turn, and print batches per second."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the floor's library, before it is used
-    from worker.tensorflow_setup import prepare_tensorflow
+    """Measure, and print batches per second beside ours and the floor."""
+    for threads in THREADS:
+        found = measure(threads)
+        print_table(
+            f"Batches per second with {threads} thread{'s' * (threads > 1)}, evaluations included; medians of {ROUNDS}",
+            ("", "without BN", "of ours", "of the floor", "with BN", "of ours", "of the floor", "accuracies"),
+            [_row(name, found) for name in found],
+        )
+        keep(
+            f"training_{threads}",
+            {name: {arm: speeds for arm, (speeds, _) in arms.items()} for name, arms in found.items()},
+        )
 
-    prepare_tensorflow(1)
-    from worker.resident import ResidentData
-    from worker.training import train
 
-    settings = Settings()
-    data = ResidentData(datasets.load(settings.dataset, settings.data_dir))
-    speeds: dict[str, list[float]] = {**{arm.value: [] for arm in ArmName}, "floor": []}
-    for _ in range(ROUNDS):
-        for arm in ArmName:
-            *_, end = train(spec(), arm, data)
-            assert end.batches_per_second is not None
-            speeds[arm.value].append(end.batches_per_second)
-        speeds["floor"].append(floor())
-    share = {name: f"{np.median(found) / np.median(speeds['floor']):.2f}" for name, found in speeds.items()}
-    print_table(
-        f"Training function, one thread, {BATCHES:,} batches, a sample every 500, {settings.dataset}",
-        ("", "batches per second", "of the floor"),
-        [(name, in_words(found), share[name]) for name, found in speeds.items()],
+Found = dict[str, dict[str, tuple[list[float], float]]]
+
+
+def measure(threads: int) -> Found:
+    """Return of each contestant and arm the batches per second of all rounds, and the accuracy at the end."""
+    found: Found = {}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        running: dict[str, Contestant] = {}
+        for entry in ENTRIES:
+            python = interpreter(entry.peer)
+            if python is None:
+                print(f"NOT MEASURED: {entry.name}: `make peers` installs it.")
+                continue
+            work = write_work(Path(folder), SLOW_BATCHES if entry.slow else BATCHES)
+            running[entry.name] = stack.enter_context(Contestant(entry.module, work, python, threads))
+            found[entry.name] = {arm.value: ([], 0.0) for arm in ArmName}
+        for _ in range(ROUNDS):
+            for arm in ArmName:
+                for name, contestant in running.items():
+                    speed, accuracy = contestant.ask(arm.value)
+                    found[name][arm.value] = ([*found[name][arm.value][0], speed], accuracy)
+    return found
+
+
+def write_work(folder: Path, batches: int) -> Path:
+    """Write the work of so many batches into a file, once, and return its path."""
+    path = folder / f"work_{batches}.npz"
+    if path.exists():
+        return path
+    settings, resolved = Settings(), spec(batches)
+    dataset = datasets.load(settings.dataset, settings.data_dir)
+    arrays = starting_arrays(resolved, ArmName.WITHOUT_BATCH_NORM, 0)
+    weights = [array for name, array in arrays.items() if name.endswith("/weights")]
+    matrices: dict[str, Any] = {f"weights_{layer}": array for layer, array in enumerate(weights)}
+    np.savez(
+        path,
+        train_images=dataset.train_images,
+        train_labels=dataset.train_labels.astype(np.int32),
+        validation_images=dataset.validation_images,
+        validation_labels=dataset.validation_labels.astype(np.int32),
+        batches=batch_indices(resolved.seed, 0, 0, batches, resolved.batch_size, len(dataset.train_labels)),
+        layers=len(weights),
+        learning_rate=resolved.learning_rate,
+        batches_per_sample=PER_SAMPLE,
+        **matrices,
     )
+    return path
 
 
-def floor(steps: int = 2_000) -> float:
-    """Return how often per second this machine does the eleven matrix products of a step, and nothing else."""
-    generator = np.random.default_rng(0)
-    widths = (PIXELS, *spec().hidden_layers, CLASSES)
-    layers = [generator.normal(size=(spec().batch_size, width)).astype(np.float32) for width in widths]
-    weights = [generator.normal(size=shape).astype(np.float32) for shape in pairwise(widths)]
-    begin = time.perf_counter()
-    for _ in range(steps):
-        for i, weight in enumerate(weights):
-            layers[i] @ weight
-        for i, weight in reversed(list(enumerate(weights))):
-            layers[i].T @ layers[i + 1]
-            if i > 0:
-                layers[i + 1] @ weight.T
-    return steps / (time.perf_counter() - begin)
+def _row(name: str, found: Found) -> tuple[str, ...]:
+    cells = [name]
+    for arm in ArmName:
+        speeds = found[name][arm.value][0]
+        for beside in (OURS, FLOOR):
+            shares = np.array(speeds) / np.array(found[beside][arm.value][0])  # round by round
+            cells += [in_words(speeds)] * (beside == OURS) + [f"{np.median(shares):.2f}"]
+    accuracies = (f"{found[name][arm.value][1]:.3f}" for arm in ArmName)
+    return (*cells, "" if name == FLOOR else ", ".join(accuracies))

@@ -12,7 +12,7 @@ from models.settings import Settings
 
 README = (ROOT / "README.md").read_text()
 HOUSE = (ROOT / "docs/house.md").read_text()
-FOLDERS = ("models", "api", "worker", "bnlab", "ops", "migrations", "bench", "faults")
+FOLDERS = ("models", "api", "worker", "bnlab", "ops", "migrations", "bench", "bench/peers", "faults")
 MODULES = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py")) if path.name != "__init__.py"]
 
 
@@ -28,7 +28,7 @@ def section(folder: str) -> str:
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_each_file_stands_in_the_tree_with_a_promise(module: Path) -> None:
-    assert re.search(rf"^\s+{re.escape(module.name)}\s+\S", section(module.parent.name), re.MULTILINE)
+    assert re.search(rf"^\s+{re.escape(module.name)}\s+\S", section(str(module.parent.relative_to(ROOT))), re.MULTILINE)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
