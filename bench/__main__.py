@@ -8,6 +8,7 @@ from bench import (
     drawn_digits,
     flood,
     fuzz,
+    growth,
     overhead,
     points,
     predictions,
@@ -16,12 +17,15 @@ from bench import (
     service,
     streams,
     training,
+    values,
     volume,
 )
 
 MEASUREMENTS = {
     "training": training.main,
     "replicates": replicates.main,
+    "values": values.main,
+    "growth": growth.main,
     "digits": drawn_digits.main,
     "safety": safety.main,
     "service": service.main,

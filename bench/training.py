@@ -46,7 +46,7 @@ ENTRIES = (
 )
 
 
-def spec(batches: int, replicates: int = 1, **fields: object) -> ResolvedSpec:
+def spec(batches: int, replicates: int = 1, **fields: Any) -> ResolvedSpec:
     """Return the setting that is measured: the lesson's, a sample every 500 batches."""
     given = {"training_batches": batches, "batches_per_sample": PER_SAMPLE, "replicates": replicates, "seed": 1}
     return Spec.model_validate({**given, **fields}).resolve(Settings().dataset)
