@@ -1,10 +1,12 @@
 """The keys that were found lately: they need no query for a few seconds, so a revoked one ends within them."""
 
+import asyncio
 import logging
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from uuid import UUID
 
 from anyio import to_thread
@@ -28,6 +30,7 @@ class KnownKeys:
         self._database = database
         self._clock = clock
         self._found: OrderedDict[str, tuple[float, Key]] = OrderedDict()
+        self._looking: dict[str, asyncio.Task[Key | None]] = {}
         self._to_be_noted: set[UUID] = set()
         self._notes: threading.Thread | None = None
 
@@ -37,13 +40,23 @@ class KnownKeys:
             self._notes.join(CLOSE_TIMEOUT_S)
 
     async def find(self, text: str) -> Key | None:
-        """Return the valid key with this text, or None; a thread and a query only if it is not known."""
+        """Return the valid key with this text, or None; a thread and a query only if it is not known.
+
+        All who ask for one key at one moment share one look.
+        """
         if not keys.PATTERN.fullmatch(text):
             return None
         hashed = keys.sha256(text)
         until, key = self._found.get(hashed, (0.0, None))
         if key is not None and self._clock() < until:
             return key
+        looking = self._looking.get(hashed)
+        if looking is None or looking.done():
+            looking = self._looking[hashed] = asyncio.create_task(self._look_up(hashed, text))
+            looking.add_done_callback(partial(self._looked_up, hashed))
+        return await asyncio.shield(looking)  # whoever goes away does not take it from the others
+
+    async def _look_up(self, hashed: str, text: str) -> Key | None:
         asked_at = self._clock()
         found, is_due = await to_thread.run_sync(self._read, text)
         self._found.pop(hashed, None)
@@ -54,6 +67,11 @@ class KnownKeys:
             if is_due:
                 self._note(found.id)
         return found
+
+    def _looked_up(self, hashed: str, looking: asyncio.Task[Key | None]) -> None:
+        self._looking.pop(hashed, None)
+        if not looking.cancelled():
+            looking.exception()  # told to those who wait; if nobody is left, to nobody
 
     def _read(self, text: str) -> tuple[Key | None, bool]:
         """Return the key, and whether its use is to be noted."""

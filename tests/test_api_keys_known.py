@@ -1,5 +1,6 @@
 """The keys that were found lately: no query for each request, and a revoked key ends within seconds."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -185,3 +186,32 @@ def test_a_database_that_takes_no_writes_still_knows_its_keys(new_sqlite_url: st
     with database.read() as session:
         assert session.execute(text("SELECT last_used_at FROM api_keys")).scalar_one() is None
     database.close()
+
+
+def test_all_who_ask_for_one_key_at_one_moment_share_one_look(database: Database, known: KnownKeys) -> None:
+    text = new_key(database).key
+
+    async def ask() -> tuple[list[Key | None], list[str]]:
+        sent = statements(database)
+        first, *others = [asyncio.create_task(known.find(text)) for _ in range(40)]
+        await asyncio.sleep(0)
+        first.cancel()  # whoever goes away does not take it from the others
+        return await asyncio.gather(*others), sent
+
+    found, sent = asyncio.run(ask())
+    assert all(key is not None for key in found)
+    assert sum("FROM api_keys" in statement for statement in sent) <= 2  # the key, and whether its use is to be noted
+
+
+def test_a_look_that_fails_fails_for_all_who_wait_and_the_next_one_looks_again(
+    database: Database, known: KnownKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = new_key(database).key
+
+    async def ask() -> list[object]:
+        return await asyncio.gather(*(known.find(text) for _ in range(3)), return_exceptions=True)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(keys, "find", lambda *_: 1 / 0)
+        assert [type(each) for each in asyncio.run(ask())] == [ZeroDivisionError] * 3
+    assert all(isinstance(each, Key) for each in asyncio.run(ask()))
