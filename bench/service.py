@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.report import in_words, print_table
+from bench.report import in_words, keep, print_table
 from bench.training import spec
 from bnlab.client import Client
 from bnlab.up import Service
@@ -36,9 +36,10 @@ for arm in ArmName:
 
 
 def main() -> None:
-    """Measure one arm at a time with one worker, and both side by side with two."""
+    """Measure one arm at a time with one worker, with one thread and with two, and both side by side with two."""
     one: dict[str, list[float]] = {arm.value: [] for arm in ArmName}
     two: dict[str, list[float]] = {arm.value: [] for arm in ArmName}
+    wide: dict[str, list[float]] = {arm.value: [] for arm in ArmName}
     direct: dict[str, list[float]] = {arm.value: [] for arm in ArmName}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(ROUNDS):
@@ -47,16 +48,22 @@ def main() -> None:
             _add(direct, _directly())
             with Service(port=0, state_dir=Path(folder), workers=2) as service:
                 _add(two, _in_service(service))
+            with Service(port=0, state_dir=Path(folder), workers=1, settings={"BNLAB_THREADS": "2"}) as service:
+                _add(wide, _in_service(service))
     rows = []
     for arm in ArmName:
         name = arm.value
         share = np.median(one[name]) / np.median(direct[name])
-        rows.append((name, in_words(direct[name]), in_words(one[name]), f"{share:.2f}", in_words(two[name])))
+        speeds = (in_words(found[name]) for found in (direct, one))
+        rows.append((name, *speeds, f"{share:.2f}", in_words(two[name]), in_words(wide[name])))
     print_table(
-        f"Batches per second of an arm, one thread per worker, {BATCHES:,} batches, a sample every 500",
-        ("", "function", "in the service", "of the function", "both arms at once"),
+        f"Batches per second of an arm, {BATCHES:,} batches, a sample every 500",
+        ("", "function", "in the service", "of the function", "both arms at once", "one arm, two threads"),
         rows,
     )
+    both, alone = (np.array([found[arm.value] for arm in ArmName]) for found in (two, wide))  # [arms, rounds]
+    print(f"Both arms at once beside one arm on two threads: {np.median(both.sum(axis=0) / alone.mean(axis=0)):.2f} ×")
+    keep("service", {"function": direct, "one": one, "both at once": two, "two threads": wide})
 
 
 def _in_service(service: Service) -> dict[str, float]:
