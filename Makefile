@@ -59,5 +59,5 @@ lock: setup  ## resolve the requirements anew
 	@$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --quiet -c requirements/dev.txt -o requirements/api.txt
 	@$(BIN)/uv pip compile pyproject.toml --extra gpu --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --quiet -c requirements/dev.txt -o requirements/worker-gpu.txt
 	@for peer in jax litserve bentoml mlserver; do \
-		echo "$$peer" | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --quiet -o requirements/peers/$$peer.txt; \
+		printf '%s\nnumpy\n' "$$peer" | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --quiet -o requirements/peers/$$peer.txt; \
 	done

@@ -1,6 +1,5 @@
 """Ours: the function that a worker calls for an arm, from the starting weights to the last evaluation."""
 
-import os
 from collections.abc import Callable
 
 from bench.peers.work import Work, serve, threads
@@ -19,8 +18,7 @@ def contestant(work: Work, bn: bool) -> Callable[[], float]:
 
     settings = Settings()
     data = ResidentData(datasets.load(settings.dataset, settings.data_dir))
-    replicates = int(os.environ.get("REPLICATES", "1"))
-    resolved = spec(len(work.batches), replicates)
+    resolved = spec(len(work.batches), batches_per_sample=work.batches_per_sample)
     arm = ArmName.WITH_BATCH_NORM if bn else ArmName.WITHOUT_BATCH_NORM
 
     def run() -> float:
