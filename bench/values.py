@@ -22,7 +22,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "bad weights (5)": {"weight_scale": 5.0},
     "bad weights, rate 1": {"weight_scale": 5.0, "learning_rate": 1.0},
     "tiny weights (1e-6)": {"weight_scale": 1e-6},
-    "diverged (rate 1,000)": {"learning_rate": 1_000.0, "weight_scale": 5.0},
+    "diverged (rate 100)": {"learning_rate": 100.0, "weight_scale": 5.0},
 }
 ACTIVATIONS = ("relu", "sigmoid", "tanh")
 
