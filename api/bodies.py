@@ -106,11 +106,10 @@ class Received:
                     raise self._too_large()
                 self._bodies.take(len(self._body) + len(piece), len(piece))
                 self._body += piece
-        except ClientDisconnect:  # nobody hears this answer, and nothing is wrong here
+        except BaseException as error:
             self._release()
-            raise HTTPException(400, "The connection ended before the body did.") from None
-        except BaseException:
-            self._release()
+            if isinstance(error, ClientDisconnect):  # nobody hears this answer, and nothing is wrong here
+                raise HTTPException(400, "The connection ended before the body did.") from None
             raise
         return self._body
 

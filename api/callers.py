@@ -101,9 +101,9 @@ class Callers:
         """Return False once the key of a request that was let in is known to be valid no longer; nothing is counted."""
         if self._settings.keys != "required":
             return True
-        text = request.headers["authorization"].partition(" ")[2].strip()
+        text = _key_in(request)
         try:
-            return await self._known.find(text) is not None
+            return text is not None and await self._known.find(text) is not None
         except SQLAlchemyError:  # then it cannot be known, and there is nothing that could be told
             return True
 
@@ -127,7 +127,7 @@ def _key_in(request: Request) -> str | None:
     if len(found) != 1:
         return None
     scheme, _, text = found[0].decode("latin-1").partition(" ")
-    return text if scheme.lower() == "bearer" else None
+    return text.strip() if scheme.lower() == "bearer" else None
 
 
 def _with(needed: Scope) -> Callable[[Caller], Coroutine[Any, Any, Caller]]:

@@ -136,7 +136,7 @@ async def _to_numbers_alone(request: Request) -> bytes:
     state = request.app.state
     asks = await reader(request)
     answer = await _answer_numbers(request, asks.sees, state.settings, state.database, state.networks)
-    return answer.__pydantic_serializer__.to_json(answer)
+    return answer.model_dump_json().encode()
 
 
 #: Most requests are answered here.
@@ -200,13 +200,13 @@ def _read(body: bytearray) -> tuple[Choice, bool, Array]:
         raise InvalidInput([FieldError("images", f"at most {MAX_IMAGES} images of {PIXELS} numbers", "more values")])
     choice, image, many = _taken_apart(body)
     truths = b"true" in body or b"false" in body
-    if image is not None:
+    if many is None:
         return choice, False, images.from_numbers(image, truths=truths)[np.newaxis]
-    return choice, True, images.from_many(many or [], truths=truths)
+    return choice, True, images.from_many(many, truths=truths)
 
 
-def _taken_apart(body: bytearray) -> tuple[Choice, list[Any] | None, list[Any] | None]:
-    """Return the choice, and the one image or the several that came with it: exactly one of the two is a list.
+def _taken_apart(body: bytearray) -> tuple[Choice, Any, list[Any] | None]:
+    """Return the choice, and the one image or the several that came with it; None for those if there is one.
 
     The numbers stay the plain lists they are, which takes half the memory and time that a model's field would. What is
     not as it should be goes to the model, to say what is wrong.
@@ -223,9 +223,7 @@ def _taken_apart(body: bytearray) -> tuple[Choice, list[Any] | None, list[Any] |
     given = asked.model_fields_set & {"image", "images"}
     if len(given) != 1 or (given == {"images"} and asked.images is None):
         raise InvalidInput([FieldError("image", "a value: either image or images is required, and not both")])
-    if asked.images is None:
-        images.from_numbers(asked.image)  # raises InvalidImage
-    return asked, None, asked.images
+    return asked, asked.image, asked.images
 
 
 async def _answer_one(

@@ -25,9 +25,9 @@ def interpreter(peer: str | None) -> Path | None:
 class Contestant:
     """One process that does the same work whenever it is asked (`bench/peers/work.py`)."""
 
-    def __init__(self, module: str, work: Path, python: Path, threads: int, **environment: str) -> None:
+    def __init__(self, module: str, work: Path, python: Path, threads: int) -> None:
         self._command = [str(python), "-m", f"bench.peers.{module}", str(work)]
-        self._environment = {**os.environ, **_few_threads(threads), **environment, "THREADS": str(threads)}
+        self._environment = {**os.environ, **_few_threads(threads), "THREADS": str(threads)}
         self._threads = threads
 
     def __enter__(self) -> "Contestant":

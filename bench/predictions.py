@@ -200,7 +200,3 @@ def _on(core: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-if __name__ == "__main__":
-    main()

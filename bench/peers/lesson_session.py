@@ -58,8 +58,7 @@ def _normalized(v1: Any, z: Any, training: Any, updates: list[Any]) -> Any:
     mean, variance = (v1.Variable(start(units, "f"), trainable=False) for start in (np.zeros, np.ones))
     found = tf.nn.moments(z, [0])
     for moving, batch in zip((mean, variance), found, strict=True):
-        moved = moving * MOMENTUM + batch * (1 - MOMENTUM)
-        updates.append(v1.assign(moving, tf.where(training, moved, moving)))
+        updates.append(v1.assign(moving, moving * MOMENTUM + batch * (1 - MOMENTUM)))
     chosen = [tf.where(training, batch, moving) for moving, batch in zip((mean, variance), found, strict=True)]
     return tf.nn.batch_normalization(z, *chosen, beta, gamma, EPSILON)
 
