@@ -8,27 +8,25 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from bench.report import keep, print_table
-from bench.training import spec
+from bench.training import Train, prepared, spec
 from models.dense import DenseNetwork, starting_arrays
-from models.spec import ArmName, ResolvedSpec
-
-Train = Callable[..., Iterable[object]]
+from models.spec import ArmName
 
 ROUNDS = 3
 BATCHES = 1_000
 WITH = ArmName.WITH_BATCH_NORM
-TRAININGS: dict[str, tuple[str, Sequence[Any]]] = {
-    "batches": ("training_batches", (1_000, 2_000, 4_000, 8_000)),
-    "replicates": ("replicates", (1, 2, 4, 8)),
-    "units of each of three layers": ("hidden_layers", [(units,) * 3 for units in (50, 100, 200, 400)]),
-    "layers of 100 units": ("hidden_layers", [(100,) * depth for depth in (1, 2, 4, 8)]),
+TRAININGS: dict[str, tuple[Sequence[int], Callable[[int], dict[str, Any]]]] = {
+    "batches": ((1_000, 2_000, 4_000, 8_000), lambda batches: {"training_batches": batches}),
+    "replicates": ((1, 2, 4, 8), lambda replicates: {"replicates": replicates}),
+    "units of each of three layers": ((50, 100, 200, 400), lambda units: {"hidden_layers": (units,) * 3}),
+    "layers of 100 units": ((1, 2, 4, 8), lambda depth: {"hidden_layers": (100,) * depth}),
 }
 UNITS = (50, 100, 200, 400, 800)
 REPLICATES = (1, 4, 16, 64)
@@ -37,7 +35,7 @@ REPLICATES = (1, 4, 16, 64)
 def main() -> None:
     """Measure, and print a table for training, one for memory, one for predictions."""
     training: dict[str, list[float]] = _in_a_process("print(json.dumps(training_seconds()))")
-    rows = [(name, _listed(TRAININGS[name][1]), *_grown(_sizes(TRAININGS[name][1]), s)) for name, s in training.items()]
+    rows = [(name, _listed(TRAININGS[name][0]), *_grown(TRAININGS[name][0], s)) for name, s in training.items()]
     print_table("Seconds to train the arm with BN, one thread", ("of", "sizes", "seconds", "exponent"), rows)
     memory = [_in_a_process(f"print(memory_mb({replicates}))") for replicates in REPLICATES]
     grown = ("replicates", _listed(REPLICATES), *_grown(REPLICATES, memory))
@@ -50,20 +48,20 @@ def main() -> None:
 
 def training_seconds() -> dict[str, list[float]]:
     """Return the least seconds of some rounds for each quantity and size; compiled before."""
-    data, train = _prepared()
+    data, train = prepared(1)
     found: dict[str, list[float]] = {}
-    for name, (field, sizes) in TRAININGS.items():
+    for name, (sizes, fields) in TRAININGS.items():
         found[name] = []
         for size in sizes:
-            setting = _setting(**{field: size})
+            setting = spec(BATCHES, **fields(size))
             found[name].append(_least(partial(_to_its_end, train, setting, WITH, data), ROUNDS + 1))
     return found
 
 
 def memory_mb(replicates: int) -> float:
     """Return the most memory that this process has had at the end of a training."""
-    data, train = _prepared()
-    _to_its_end(train, spec(BATCHES, replicates), WITH, data)
+    data, train = prepared(1)
+    _to_its_end(train, spec(BATCHES, replicates=replicates), WITH, data)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
 
 
@@ -79,26 +77,9 @@ def prediction_us() -> dict[str, list[float]]:
     return found
 
 
-def _setting(training_batches: int = BATCHES, **fields: Any) -> ResolvedSpec:
-    return spec(training_batches, **fields)
-
-
 def _to_its_end(train: Train, *work: Any) -> None:
     for _ in train(*work):
         pass
-
-
-def _prepared() -> tuple[Any, Train]:
-    from worker.tensorflow_setup import prepare_tensorflow
-
-    prepare_tensorflow(1)
-    from models import datasets
-    from models.settings import Settings
-    from worker.resident import ResidentData
-    from worker.training import train
-
-    settings = Settings()
-    return ResidentData(datasets.load(settings.dataset, settings.data_dir)), train
 
 
 def _in_a_process(code: str) -> Any:
@@ -116,16 +97,8 @@ def _least(work: Callable[[], object], times: int) -> float:
     return min(found)
 
 
-def _sizes(values: Sequence[object]) -> list[int]:
-    """Return by what each value is larger: of layers, their units, or how many they are."""
-    layers = [value for value in values if isinstance(value, tuple)]
-    if not layers:
-        return [int(str(value)) for value in values]
-    return [len(value) for value in layers] if len({*layers[0], *layers[-1]}) == 1 else [value[0] for value in layers]
-
-
-def _listed(values: Sequence[object]) -> str:
-    return ", ".join(f"{size:,}" for size in _sizes(values))
+def _listed(sizes: Sequence[int]) -> str:
+    return ", ".join(f"{size:,}" for size in sizes)
 
 
 def _grown(sizes: Sequence[int], costs: Sequence[float]) -> tuple[str, str]:

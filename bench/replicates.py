@@ -7,6 +7,7 @@ import sys
 import numpy as np
 
 from bench.report import in_words, print_table
+from bench.training import prepared
 from models.settings import Settings
 from models.spec import ArmName, ResolvedSpec, Spec
 
@@ -40,15 +41,7 @@ def main() -> None:
 
 def measure(threads: int) -> None:
     """Print, as JSON, the replicate-batches per second of each round for each arm: of one, and of eight."""
-    from worker.tensorflow_setup import prepare_tensorflow
-
-    prepare_tensorflow(threads)
-    from models import datasets
-    from worker.resident import ResidentData
-    from worker.training import train
-
-    settings = Settings()
-    data = ResidentData(datasets.load(settings.dataset, settings.data_dir))
+    data, train = prepared(threads)
     found: dict[str, tuple[list[float], list[float]]] = {arm.value: ([], []) for arm in ArmName}
     for _ in range(ROUNDS):
         for arm in ArmName:

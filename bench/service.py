@@ -17,20 +17,12 @@ ROUNDS = 3
 BATCHES = 20_000
 
 #: Run in a process of its own, so that it and the worker have the machine one after the other.
-DIRECTLY = """
-import sys
-from worker.tensorflow_setup import prepare_tensorflow
-prepare_tensorflow(1)
-from bench.training import spec
-from models import datasets
-from models.settings import Settings
+DIRECTLY = f"""
+from bench.training import prepared, spec
 from models.spec import ArmName
-from worker.resident import ResidentData
-from worker.training import train
-settings = Settings()
-data = ResidentData(datasets.load(settings.dataset, settings.data_dir))
+data, train = prepared(1)
 for arm in ArmName:
-    *_, end = train(spec(20_000), arm, data)
+    *_, end = train(spec({BATCHES}), arm, data)
     print(arm.value, end.batches_per_second)
 """
 

@@ -5,6 +5,7 @@ compiled and loaded, while the others work; with one thread, all have the same c
 """
 
 import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
@@ -28,6 +29,9 @@ PER_SAMPLE = (500, BATCHES)
 THREADS = (1, 2)
 
 
+Train = Callable[..., Iterator[Any]]
+
+
 @dataclass(frozen=True)
 class Entry:
     """A contestant: what it is called, its module, the packages it needs, whether it is so slow that it does less."""
@@ -48,10 +52,22 @@ ENTRIES = (
 )
 
 
-def spec(batches: int, replicates: int = 1, **fields: Any) -> ResolvedSpec:
+def spec(batches: int, **fields: Any) -> ResolvedSpec:
     """Return the setting that is measured: the lesson's, a sample every 500 batches unless said otherwise."""
-    given = {"training_batches": batches, "batches_per_sample": 500, "replicates": replicates, "seed": 1}
+    given = {"training_batches": batches, "batches_per_sample": 500, "seed": 1}
     return Spec.model_validate({**given, **fields}).resolve(Settings().dataset)
+
+
+def prepared(threads: int) -> tuple[Any, Train]:
+    """Return the data set on the device, and the training function, with TensorFlow told its threads."""
+    from worker.tensorflow_setup import prepare_tensorflow
+
+    prepare_tensorflow(threads)
+    from worker.resident import ResidentData
+    from worker.training import train
+
+    settings = Settings()
+    return ResidentData(datasets.load(settings.dataset, settings.data_dir)), train
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.report import in_words, keep, print_table
-from bench.training import spec
+from bench.training import prepared, spec
 from models.spec import ArmName
 
 ROUNDS, BATCHES = 7, 3_000
@@ -45,16 +45,7 @@ def main() -> None:
 
 def measure() -> None:
     """Print, as JSON, the batches per second of each round, by activation and arm."""
-    from worker.tensorflow_setup import prepare_tensorflow
-
-    prepare_tensorflow(1)
-    from models import datasets
-    from models.settings import Settings
-    from worker.resident import ResidentData
-    from worker.training import train
-
-    settings = Settings()
-    data = ResidentData(datasets.load(settings.dataset, settings.data_dir))
+    data, train = prepared(1)
     found: dict[str, dict[str, list[float]]] = {}
     for activation in ACTIVATIONS:
         for arm in ArmName:
