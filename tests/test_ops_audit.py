@@ -50,5 +50,5 @@ def test_whatever_an_image_installs_is_audited() -> None:
         return set(re.findall(r"^[\w.-]+==\S+", (ROOT / "requirements" / file).read_text(), re.MULTILINE))
 
     audited = set.union(*(packages(file.name) for file in REQUIREMENTS))
-    for file in (ROOT / "requirements").iterdir():
+    for file in (ROOT / "requirements").glob("*.txt"):  # peers/ is for the benchmarks alone
         assert packages(file.name) <= audited
