@@ -1,9 +1,11 @@
 """The trained networks that are ready to answer; the least recently asked one leaves first."""
 
 from collections import OrderedDict
+from functools import partial
 from threading import Lock
 from uuid import UUID
 
+from api.shared_looks import SharedLooks
 from models import networks
 from models.database import Database
 from models.networks import StoredNetwork
@@ -21,6 +23,11 @@ class NetworkCache:
         self._ready: OrderedDict[Place, StoredNetwork] = OrderedDict()
         self._lock = Lock()
         self._loading = Lock()
+        self._looks: SharedLooks[UUID] = SharedLooks()
+
+    async def newest(self, database: Database, owner: UUID | None = None) -> UUID:
+        """Return the experiment that succeeded last, of this owner or of all. Raises NothingTrained if none has."""
+        return await self._looks.find(owner, partial(_newest, database, owner))
 
     def ready(self, place: Place, owner: UUID | None = None) -> StoredNetwork | None:
         """Return the network if it is loaded, and if it is this owner's; of None, everybody's are."""
@@ -47,3 +54,8 @@ class NetworkCache:
 
     def _bytes(self) -> int:
         return sum(trained.network.size_bytes for trained in self._ready.values())
+
+
+def _newest(database: Database, owner: UUID | None) -> UUID:
+    with database.read() as session:
+        return networks.newest_succeeded(session, owner)

@@ -1,6 +1,5 @@
 """The keys that were found lately: they need no query for a few seconds, so a revoked one ends within them."""
 
-import asyncio
 import logging
 import threading
 import time
@@ -9,9 +8,9 @@ from collections.abc import Callable
 from functools import partial
 from uuid import UUID
 
-from anyio import to_thread
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.shared_looks import SharedLooks
 from models import keys
 from models.database import Database
 from models.keys import Key
@@ -30,7 +29,7 @@ class KnownKeys:
         self._database = database
         self._clock = clock
         self._found: OrderedDict[str, tuple[float, Key]] = OrderedDict()
-        self._looking: dict[str, asyncio.Task[Key | None]] = {}
+        self._looks: SharedLooks[tuple[Key | None, bool]] = SharedLooks()
         self._to_be_noted: set[UUID] = set()
         self._notes: threading.Thread | None = None
 
@@ -50,15 +49,8 @@ class KnownKeys:
         until, key = self._found.get(hashed, (0.0, None))
         if key is not None and self._clock() < until:
             return key
-        looking = self._looking.get(hashed)
-        if looking is None or looking.done():
-            looking = self._looking[hashed] = asyncio.create_task(self._look_up(hashed, text))
-            looking.add_done_callback(partial(self._looked_up, hashed))
-        return await asyncio.shield(looking)  # whoever goes away does not take it from the others
-
-    async def _look_up(self, hashed: str, text: str) -> Key | None:
         asked_at = self._clock()
-        found, is_due = await to_thread.run_sync(self._read, text)
+        found, is_due = await self._looks.find(hashed, partial(self._read, text))
         self._found.pop(hashed, None)
         if found is not None:
             self._found[hashed] = (asked_at + KNOWN_FOR_S, found)
@@ -67,11 +59,6 @@ class KnownKeys:
             if is_due:
                 self._note(found.id)
         return found
-
-    def _looked_up(self, hashed: str, looking: asyncio.Task[Key | None]) -> None:
-        self._looking.pop(hashed, None)
-        if not looking.cancelled():
-            looking.exception()  # told to those who wait; if nobody is left, to nobody
 
     def _read(self, text: str) -> tuple[Key | None, bool]:
         """Return the key, and whether its use is to be noted."""

@@ -24,7 +24,7 @@ from api.dependencies import DatabaseDep, NetworksDep, SettingsDep
 from api.direct import DirectRoute
 from api.errors import responses
 from api.metrics import metrics_of
-from models import cautions, networks
+from models import cautions
 from models.cautions import Caution
 from models.database import Database
 from models.dense import Array, DenseNetwork
@@ -252,7 +252,7 @@ async def _trained(
     """Return whose network answers, and the network, loaded if need be."""
     experiment_id = choice.experiment
     if experiment_id is None:
-        experiment_id = await to_thread.run_sync(_newest, database, owner)
+        experiment_id = await cache.newest(database, owner)
     place = (experiment_id, choice.arm, choice.replicate)
     trained = cache.ready(place, owner)
     if trained is None:
@@ -282,8 +282,3 @@ def _probabilities(network: DenseNetwork, pixels: Array, choice: Choice) -> Arra
             diverged_at=None,
         )
     return probabilities
-
-
-def _newest(database: Database, owner: UUID | None) -> UUID:
-    with database.read() as session:
-        return networks.newest_succeeded(session, owner)
