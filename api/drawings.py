@@ -9,7 +9,7 @@ the same numbers.
 
 import numpy as np
 
-from models.dense import Array
+from models.arrays import Array
 from models.errors import FieldError, InvalidImage
 
 SIDE, BOX = 28, 20

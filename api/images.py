@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import ChunkStream, PngImageFile
 
 from api.drawings import SIDE, normalized
-from models.dense import Array
+from models.arrays import Array
 from models.errors import FieldError, InvalidImage
 from models.spec import PIXELS
 

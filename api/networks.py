@@ -1,6 +1,7 @@
 """Route of trained networks: what is inside one, layer by layer; above all what batch normalization learned."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -10,10 +11,12 @@ from api.callers import ReaderDep
 from api.dependencies import DatabaseDep
 from api.errors import responses
 from models import cautions, networks
+from models.arrays import POPULATION, Array, Arrays
 from models.cautions import Caution
-from models.dense import POPULATION, DenseNetwork, layer_names, shapes
+from models.kinds import KINDS
 from models.networks import StoredNetwork
 from models.spec import ArmName
+from models.trained import TrainedNetwork
 
 router = APIRouter(prefix="/experiments", tags=["networks"])
 
@@ -25,37 +28,60 @@ class ParameterCounts(BaseModel):
     population_statistics: int = Field(description="Moved by the batches' statistics: means and variances.")
 
 
-class LayerBatchNorm(BaseModel):
-    """What one layer's batch normalization learned: a number per unit each; null where it is not finite."""
+#: A number for each unit, or for each feature map; null where it is not finite.
+Numbers = list[float | None]
 
-    gamma: list[float | None]
-    beta: list[float | None]
-    population_mean: list[float | None]
-    population_variance: list[float | None]
+
+class LayerBatchNorm(BaseModel):
+    """What one layer's batch normalization learned: a number per unit or feature map each; null if not finite."""
+
+    gamma: Numbers
+    beta: Numbers | None = Field(description="null where a layer is not moved: two of the LSTM's.")
+    population_mean: Numbers | list[Numbers] = Field(
+        description="Of a recurrent network a list for each of its 28 steps, which have statistics of their own."
+    )
+    population_variance: Numbers | list[Numbers] = Field(description="As the mean.")
+
+    @classmethod
+    def of(cls, own: Arrays) -> "LayerBatchNorm":
+        """Return what is in the arrays of one layer."""
+        beta = own.get("beta")
+        return cls(
+            gamma=_numbers(own["gamma"]),
+            beta=None if beta is None else _numbers(beta),
+            population_mean=_numbers(own["population_mean"]),
+            population_variance=_numbers(own["population_variance"]),
+        )
 
 
 class LayerAnswer(BaseModel):
     """One layer, from its inputs to its units."""
 
     name: str
-    inputs: int
-    units: int
+    inputs: int | None = Field(
+        description="Of a convolution the feature maps before it; null for `lstm_cell`, which has no weights."
+    )
+    units: int = Field(description="Of a convolution its feature maps; of the LSTM's inputs its four gates' units.")
+    kernel_size: int | None = Field(
+        None,
+        description="Side of a convolution's kernels; only convolutions have it.",
+        exclude_if=lambda side: side is None,
+    )
     parameters: dict[str, int] = Field(description="How many of each kind gradient descent moves.")
     batch_norm: LayerBatchNorm | None = Field(description="null where there is no batch normalization.")
 
     @classmethod
-    def of(cls, name: str, network: DenseNetwork) -> "LayerAnswer":
-        """Return one of a network's layers."""
-        named = (key for key in shapes(network.spec, network.arm) if key.startswith(f"{name}/"))
-        own = {key.removeprefix(f"{name}/"): network.arrays[key] for key in named}
-        inputs, units = own["weights"].shape
-        numbers = {what: [_finite(value) for value in own[what].tolist()] for what in own if what != "weights"}
+    def of(cls, name: str, own: Arrays) -> "LayerAnswer":
+        """Return the layer of this name that has these arrays."""
+        inputs, units = own["weights"].shape[-2:] if "weights" in own else (None, own["gamma"].size)
+        is_convolution = "weights" in own and own["weights"].ndim == 4
         return cls(
             name=name,
             inputs=inputs,
             units=units,
+            kernel_size=len(own["weights"]) if is_convolution else None,
             parameters={what: array.size for what, array in own.items() if what not in POPULATION},
-            batch_norm=LayerBatchNorm(**numbers) if "gamma" in own else None,
+            batch_norm=LayerBatchNorm.of(own) if "gamma" in own else None,
         )
 
 
@@ -88,7 +114,7 @@ class NetworkAnswer(BaseModel):
             arrays_sha256=stored.arrays_sha256,
             diverged_at=stored.diverged_at,
             warnings=cautions.of_prediction(stored.network.spec, stored.arm, "population", images=1),
-            layers=[LayerAnswer.of(name, stored.network) for name in layer_names(stored.network.spec)],
+            layers=[LayerAnswer.of(name, own) for name, own in _layers(stored.network)],
         )
 
 
@@ -105,5 +131,18 @@ def read_network(
         return NetworkAnswer.of(networks.read_stored(session, experiment_id, arm, replicate, caller.sees))
 
 
-def _finite(value: float) -> float | None:
-    return value if abs(value) < float("inf") else None  # NaN is not less either
+def _layers(network: TrainedNetwork) -> Iterator[tuple[str, Arrays]]:
+    """Yield the layers that have arrays in this arm, each with its own; `lstm_cell` has only what normalizes."""
+    kind = KINDS[network.spec.network]
+    shapes = kind.shapes(network.spec, network.arm)
+    for layer in kind.layer_names(network.spec):
+        own = {name.removeprefix(f"{layer}/"): network.arrays[name] for name in shapes if name.startswith(f"{layer}/")}
+        if own:
+            yield layer, own
+
+
+def _numbers(array: Array) -> Any:
+    """Return an array as the lists that JSON has, with null for what is not finite."""
+    if array.ndim > 1:
+        return [_numbers(part) for part in array]
+    return [value if abs(value) < float("inf") else None for value in array.tolist()]  # NaN is not less either

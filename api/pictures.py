@@ -133,10 +133,9 @@ def _curves(axes: Axes, curve: CurveAnswer, experiment: ExperimentAnswer) -> Non
 
 def _described(spec: ResolvedSpec, comparison: Comparison | None) -> str:
     """Return the setting, and how the arms differ if that is known, in as few lines as fit."""
-    layers = "-".join(str(units) for units in spec.hidden_layers)
     setting = (
         f"{spec.activation}, learning rate {spec.learning_rate:g}, weight scale {spec.weight_scale:g}, "
-        f"layers {layers}, batches of {spec.batch_size}, {spec.dataset}, seed {spec.seed}"
+        f"{_size(spec)}, batches of {spec.batch_size}, {spec.dataset}, seed {spec.seed}"
     )
     lines = [textwrap.fill(setting, CAPTION_CHARACTERS)]
     if spec.replicates > 1:
@@ -145,6 +144,16 @@ def _described(spec: ResolvedSpec, comparison: Comparison | None) -> str:
     if difference is not None:
         lines.append(f"At the end, with minus without batch norm: {difference.mean:+.4f}{_interval(difference)}")
     return "\n".join(lines)
+
+
+def _size(spec: ResolvedSpec) -> str:
+    """Return how large the network is, and of which kind if it is not dense."""
+    if spec.network == "convolutional":
+        maps, side = "-".join(map(str, spec.feature_maps)), spec.kernel_size
+        return f"convolutional {maps}, kernels of {side}×{side}"
+    if spec.network == "recurrent":
+        return f"LSTM of {spec.units}"
+    return f"layers {'-'.join(map(str, spec.hidden_layers))}"
 
 
 def _interval(difference: Difference) -> str:

@@ -25,15 +25,20 @@ from api.direct import DirectRoute
 from api.errors import responses
 from api.metrics import metrics_of
 from models import cautions
+from models.arrays import Array
 from models.cautions import Caution
 from models.database import Database
-from models.dense import Array, DenseNetwork
 from models.errors import FieldError, InvalidInput, NetworkDiverged
 from models.networks import StoredNetwork
 from models.settings import Settings
 from models.spec import PIXELS, ArmName, Statistics
+from models.trained import TrainedNetwork
 
 MAX_IMAGES = 1_000
+
+#: The answer to one image that takes no more than these is computed at once: by a dense network in less time than a
+#: change of threads takes, by others in some milliseconds. Nobody waits for what takes more: it is done in a thread.
+MOST_MULTIPLICATIONS_AT_ONCE = 2_000_000
 
 #: Drawings and photographs are larger than the other small bodies; what they unpack to is bounded by their sides.
 PICTURE_BYTES = 1_048_576
@@ -229,9 +234,9 @@ def _taken_apart(body: bytearray) -> tuple[Choice, Any, list[Any] | None]:
 async def _answer_one(
     pixels: Array, choice: Choice, owner: UUID | None, database: Database, cache: NetworkCache
 ) -> Prediction:
-    """Return the answer to one image [784]: it takes less time than a change of threads."""
+    """Return the answer to one image [784]."""
     experiment_id, trained = await _trained(choice, owner, database, cache)
-    probabilities = _probabilities(trained.network, pixels[np.newaxis], choice)[0]
+    probabilities = (await _computed(trained, pixels[np.newaxis], choice))[0]
     seen = {"digit": int(probabilities.argmax()), "probabilities": probabilities.tolist()}
     return Prediction(**seen, **_source(experiment_id, trained, choice, 1))
 
@@ -240,8 +245,7 @@ async def _answer_all(
     pixels: Array, choice: Choice, owner: UUID | None, database: Database, cache: NetworkCache
 ) -> Predictions:
     experiment_id, trained = await _trained(choice, owner, database, cache)
-    ask = partial(_probabilities, trained.network, pixels, choice)
-    probabilities = ask() if len(pixels) == 1 else await to_thread.run_sync(ask)
+    probabilities = await _computed(trained, pixels, choice)
     seen = [Seen(digit=int(row.argmax()), probabilities=row.tolist()) for row in probabilities]
     return Predictions(predictions=seen, **_source(experiment_id, trained, choice, len(pixels)))
 
@@ -270,7 +274,14 @@ def _source(experiment_id: UUID, trained: StoredNetwork, choice: Choice, count: 
     }
 
 
-def _probabilities(network: DenseNetwork, pixels: Array, choice: Choice) -> Array:
+async def _computed(trained: StoredNetwork, pixels: Array, choice: Choice) -> Array:
+    """Return the probabilities [images, 10], computed in a thread if that takes long."""
+    compute = partial(_probabilities, trained.network, pixels, choice)
+    small = len(pixels) == 1 and trained.multiplications <= MOST_MULTIPLICATIONS_AT_ONCE
+    return compute() if small else await to_thread.run_sync(compute)
+
+
+def _probabilities(network: TrainedNetwork, pixels: Array, choice: Choice) -> Array:
     """Return the probabilities [images, 10]. Raises NetworkDiverged if a number leaves the range of float32."""
     with np.errstate(over="ignore", invalid="ignore"):
         probabilities = network.probabilities(pixels, choice.statistics)

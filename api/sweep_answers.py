@@ -149,8 +149,10 @@ def as_csv(sweep: SweepAnswer) -> str:
     return text.getvalue()
 
 
+#: The columns of a spec; those that a kind of network has not are empty for it.
 SETTING = (
-    *("preset", "activation", "learning_rate", "weight_scale", "hidden_layers", "batch_size"),
+    *("preset", "network", "activation", "learning_rate", "weight_scale", "hidden_layers"),
+    *("feature_maps", "kernel_size", "strides", "data_format", "units", "batch_size"),
     *("training_batches", "batches_per_sample", "replicates", "seed", "dataset", "device"),
 )
 
@@ -160,8 +162,8 @@ def _cells(row: SweepRow) -> dict[str, Any]:
     experiment = row.experiment
     spec = experiment.spec.model_dump(mode="json")
     cells = {"position": row.position, "experiment": str(experiment.id), "status": experiment.status.value}
-    cells |= {name: spec[name] for name in SETTING} | {f"batch_norm.{k}": v for k, v in spec["batch_norm"].items()}
-    cells["hidden_layers"] = "-".join(str(units) for units in spec["hidden_layers"])
+    cells |= {name: _cell(spec.get(name)) for name in SETTING}
+    cells |= {f"batch_norm.{name}": value for name, value in spec["batch_norm"].items()}
     published = experiment.preset.published if experiment.preset else None
     for name in ArmName:
         arm: ArmAnswer = getattr(experiment.arms, name.value)
@@ -182,3 +184,8 @@ def _cells(row: SweepRow) -> dict[str, Any]:
     cells["difference.validation_accuracy.low_95"] = interval.low if interval else None
     cells["difference.validation_accuracy.high_95"] = interval.high if interval else None
     return cells
+
+
+def _cell(value: Any) -> Any:
+    """Return a value of a spec as it stands in a table."""
+    return "-".join(map(str, value)) if isinstance(value, list) else value

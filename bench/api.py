@@ -15,8 +15,8 @@ from bench.report import print_table
 from faults.servers import free_port
 from models import arms, datasets, experiments, networks
 from models.database import Database
-from models.dense import DenseNetwork, starting_arrays, weights_sha256
 from models.spec import Spec
+from models.trained import TrainedNetwork, starting_arrays, weights_sha256
 from worker.examination import examine
 
 PREDICTIONS = 2_000
@@ -63,7 +63,7 @@ def store_a_network(folder: Path) -> None:
         experiments.create(session, spec, datasets.SHA256["mnist-5k"])
         while held := arms.claim(session, "bench", {}, lease_s=60, lane="cpu"):
             arrays = starting_arrays(spec, held.name, 0)
-            result = examine(DenseNetwork(spec, held.name, arrays), small, 0)
+            result = examine(TrainedNetwork(spec, held.name, arrays), small, 0)
             row = networks.to_row(
                 held.arm_id,
                 0,

@@ -10,11 +10,12 @@ from api.images import from_picture
 from bench.handwriting import Drawing, drawings
 from bench.report import print_table
 from models import datasets
+from models.arrays import Array
 from models.datasets import Dataset
-from models.dense import Array, DenseNetwork
 from models.errors import DatasetUnavailable
 from models.settings import Settings
 from models.spec import ArmName, Spec
+from models.trained import TrainedNetwork
 
 REPLICATES = 3
 #: The default setting, and that of `bnlab demo`.
@@ -56,7 +57,7 @@ def made_smaller(drawn: Sequence[Drawing]) -> Array:
     return np.stack([np.asarray(picture, np.float32).ravel() for picture in small]) / np.float32(255)
 
 
-def share_right(network: DenseNetwork, images: Array, digits: np.ndarray) -> float:
+def share_right(network: TrainedNetwork, images: Array, digits: np.ndarray) -> float:
     """Return which share of the images is recognised, with population statistics."""
     return float((network.logits(images).argmax(axis=1) == digits).mean())
 
@@ -76,7 +77,7 @@ def _data() -> Dataset:
         return datasets.load("mnist-5k", Settings().data_dir)
 
 
-def _trained(spec: Spec, dataset: Dataset) -> Iterator[DenseNetwork]:
+def _trained(spec: Spec, dataset: Dataset) -> Iterator[TrainedNetwork]:
     """Yield the trained replicates with batch normalization."""
     from worker.tensorflow_setup import prepare_tensorflow
 
@@ -88,4 +89,4 @@ def _trained(spec: Spec, dataset: Dataset) -> Iterator[DenseNetwork]:
     *_, end = train(resolved, ArmName.WITH_BATCH_NORM, ResidentData(dataset))
     assert end.trained is not None
     for replicate in end.trained:
-        yield DenseNetwork(resolved, ArmName.WITH_BATCH_NORM, replicate.arrays)
+        yield TrainedNetwork(resolved, ArmName.WITH_BATCH_NORM, replicate.arrays)

@@ -15,9 +15,9 @@ from sqlalchemy import Connection, text
 
 from models import datasets, stored_arrays
 from models.database import Database
-from models.dense import starting_arrays
 from models.results import NetworkResult, SinglePredictions, TestResult
 from models.spec import ArmName, Spec
+from models.trained import starting_arrays
 
 POINTS_PER_ARM, REAL_NETWORKS, KEYS, RARE, RUNNING = 52, 40, 10, 30, 8
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from bench.report import keep, print_table
 from bench.training import Train, prepared, spec
-from models.dense import DenseNetwork, starting_arrays
 from models.spec import ArmName
+from models.trained import TrainedNetwork, starting_arrays
 
 ROUNDS = 3
 BATCHES = 1_000
@@ -70,7 +70,7 @@ def prediction_us() -> dict[str, list[float]]:
     found: dict[str, list[float]] = {"one digit": [], "100 digits": []}
     for units in UNITS:
         setting = spec(BATCHES, hidden_layers=(units,) * 3)
-        network = DenseNetwork(setting, WITH, starting_arrays(setting, WITH, 0))
+        network = TrainedNetwork(setting, WITH, starting_arrays(setting, WITH, 0))
         for name, count in (("one digit", 1), ("100 digits", 100)):
             images = np.random.default_rng(0).uniform(0, 1, (count, 784)).astype(np.float32)
             found[name].append(_least(partial(network.probabilities, images), 200) * 1e6)

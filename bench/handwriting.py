@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from bench.strokes import WAYS, Stroke
-from models.dense import Array
+from models.arrays import Array
 
 SEED, DIGITS = 2_026, 200
 #: Side of a canvas in pixels; height of a digit, of the canvas; width of a pen, of the canvas and at most of the digit.

@@ -31,8 +31,8 @@ from bench.server import running_api
 from faults.processes import with_descendants
 from faults.servers import free_port
 from models import datasets
-from models.dense import starting_arrays
 from models.spec import ArmName, Spec
+from models.trained import starting_arrays
 
 ROUNDS, SECONDS = 5, 1.5
 CONNECTIONS = (1, 8, 64)

@@ -59,17 +59,17 @@ def _pairs(arm: ArmName) -> tuple[list[float], list[float]]:
 
 
 def _bare(setting: ResolvedSpec, arm: ArmName) -> float:
-    from models.dense import DenseNetwork
+    from models.trained import TrainedNetwork
     from worker import process
     from worker.examination import examine
     from worker.training import train
 
-    data, dataset = process.resident_data(setting.dataset), process.dataset(setting.dataset)
+    data, dataset = process.resident_data(setting.dataset, setting.network), process.dataset(setting.dataset)
     begin = time.perf_counter()
     for progress in train(setting, arm, data):
         trained = progress.trained
     assert trained is not None
-    examine(DenseNetwork(setting, arm, trained[0].arrays), dataset, trained[0].validation_correct)
+    examine(TrainedNetwork(setting, arm, trained[0].arrays), dataset, trained[0].validation_correct)
     return time.perf_counter() - begin
 
 

@@ -17,10 +17,10 @@ import numpy as np
 from bench.contestants import Contestant, interpreter
 from bench.report import in_words, keep, print_table
 from models import datasets
-from models.dense import starting_arrays
 from models.settings import Settings
 from models.spec import ArmName, ResolvedSpec, Spec
 from models.streams import batch_indices
+from models.trained import starting_arrays
 
 ROUNDS = 7
 BATCHES, SLOW_BATCHES = 4_000, 1_000

@@ -10,11 +10,16 @@ from typer import BadParameter, Option
 PANEL = "Batch normalization"
 
 FIELDS: dict[str, Any] = {
-    "network": Annotated[str | None, Option(help="Kind of network, such as dense.")],
+    "network": Annotated[str | None, Option(help="Kind of network: dense, convolutional or recurrent.")],
     "activation": Annotated[str | None, Option(help="Activation of the hidden layers, such as relu or sigmoid.")],
     "learning_rate": Annotated[float | None, Option(help="Step of gradient descent.")],
     "weight_scale": Annotated[float | None, Option(help="Standard deviation of the starting weights.")],
-    "hidden_layers": Annotated[str | None, Option(help="Units of each hidden layer, such as 100,100,100.")],
+    "hidden_layers": Annotated[str | None, Option(help="Dense: units of each hidden layer, such as 100,100,100.")],
+    "feature_maps": Annotated[str | None, Option(help="Convolutional: feature maps of each layer, such as 8,16,32.")],
+    "kernel_size": Annotated[int | None, Option(help="Convolutional: side of each kernel, in pixels.")],
+    "strides": Annotated[str | None, Option(help="Convolutional: step of the kernel in each layer, such as 2,2,1.")],
+    "data_format": Annotated[str | None, Option(help="Convolutional: channels_last or channels_first.")],
+    "units": Annotated[int | None, Option(help="Recurrent: units of the LSTM.")],
     "batch_size": Annotated[int | None, Option(help="Images in one training batch.")],
     "training_batches": Annotated[int | None, Option(help="How many batches to train.")],
     "batches_per_sample": Annotated[int | None, Option(help="Batches from one point of the curve to the next.")],
@@ -51,6 +56,9 @@ BATCH_NORM_FIELDS: dict[str, Any] = {
 }
 ALL_FIELDS = {**FIELDS, **BATCH_NORM_FIELDS}
 
+#: What is typed as integers with commas between them.
+LISTS = {"hidden_layers", "feature_maps", "strides"}
+
 
 def of_a_spec(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command all these options in the place of its parameter `spec`, which then holds the spec they make."""
@@ -76,8 +84,8 @@ def of_a_spec(command: Callable[..., None]) -> Callable[..., None]:
 def spec_from(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the spec of the options that were given. Raises typer's BadParameter."""
     spec = {name: options[name] for name in FIELDS if options[name] is not None}
-    if "hidden_layers" in spec:
-        spec["hidden_layers"] = split_integers(spec["hidden_layers"])
+    for name in LISTS & spec.keys():
+        spec[name] = split_integers(spec[name])
     batch_norm = {name: options[name] for name in BATCH_NORM_FIELDS if options[name] is not None}
     return {**spec, "batch_norm": batch_norm} if batch_norm else spec
 

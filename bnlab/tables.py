@@ -38,8 +38,8 @@ def listing(caption: str) -> Table:
 def experiments_table(experiments: Iterable[Json]) -> Table:
     """Return two lines for each experiment: what it is and how it stands, then when it came and on which data."""
     table = listing(
-        "setting: activation, learning rate, weight scale; then each arm's final validation accuracy or progress, "
-        "± standard deviation"
+        "setting: activation, learning rate, weight scale, and the network unless it is dense; then each arm's final "
+        "validation accuracy or progress, ± standard deviation"
     )
     table.add_column("experiment", no_wrap=True, min_width=36)
     table.add_column("status", no_wrap=True)
@@ -51,7 +51,7 @@ def experiments_table(experiments: Iterable[Json]) -> Table:
         table.add_row(
             f"{experiment['id']}\n  {moment(experiment['created_at'])}",
             experiment["status"],
-            f"{spec['activation']} {spec['learning_rate']} {spec['weight_scale']}\n{spec['dataset']}",
+            f"{spec['activation']} {spec['learning_rate']} {spec['weight_scale']}\n{spec['dataset']}{_kind(spec)}",
             *(accuracy_or_progress(arms[arm], spec["training_batches"]) for arm in ARMS),
         )
     return table
@@ -176,8 +176,18 @@ def failure(experiment: Json) -> list[str]:
 
 
 def setting(spec: Json) -> str:
-    """Return what distinguishes one experiment of the lesson from another."""
-    return f"{spec['activation']}, learning rate {spec['learning_rate']}, weight scale {spec['weight_scale']}"
+    """Return what distinguishes one experiment of the lesson from another, and the network if it is not as there."""
+    words = f"{spec['activation']}, learning rate {spec['learning_rate']}, weight scale {spec['weight_scale']}"
+    if spec["network"] == "convolutional":
+        return f"convolutional {'-'.join(map(str, spec['feature_maps']))}, {words}"
+    if spec["network"] == "recurrent":
+        return f"LSTM of {spec['units']}, {words}"
+    return words
+
+
+def _kind(spec: Json) -> str:
+    """Return a line with the kind of network; nothing for the lesson's own."""
+    return "" if spec["network"] == "dense" else f"\n{spec['network']}"
 
 
 def accuracy_or_progress(arm: Json, training_batches: int) -> str:

@@ -2,10 +2,22 @@
 
 from dataclasses import dataclass
 
+from models.kind_fields import sides
 from models.spec import ArmName, ResolvedSpec, Statistics
 
 #: More than this of their starting values is too much in population statistics.
 MAX_SHARE_OF_START = 0.05
+
+#: Of a batch of one with one value for each unit, and of one whose feature maps have pixels to normalize over.
+_ONE_VALUE = (
+    "These are the statistics of a single image: its variance is 0, so is every normalized value, and the "
+    "answer is the same whatever the image shows. Ask for population statistics, or send several images."
+)
+_OWN_PIXELS = (
+    "These are the statistics of a single image: each feature map is normalized by the mean and variance of its own "
+    "pixels, not by those of many images as in training, so the answer may differ from what the network learned. Ask "
+    "for population statistics, or send several images."
+)
 
 
 @dataclass(frozen=True)
@@ -58,10 +70,9 @@ def of_prediction(spec: ResolvedSpec, arm: ArmName, statistics: Statistics, imag
         return of_population(spec)
     if images > 1:
         return []
-    return [
-        Caution(
-            "batch_of_one",
-            "These are the statistics of a single image: its variance is 0, so is every normalized value, and the "
-            "answer is the same whatever the image shows. Ask for population statistics, or send several images.",
-        )
-    ]
+    return [Caution("batch_of_one", _OWN_PIXELS if _has_pixels(spec) else _ONE_VALUE)]
+
+
+def _has_pixels(spec: ResolvedSpec) -> bool:
+    """Return whether even the last feature maps, the smallest, have more than one pixel."""
+    return spec.network == "convolutional" and sides(spec.strides)[-1] > 1

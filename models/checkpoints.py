@@ -10,10 +10,11 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session, undefer
 
 from models import stored_arrays
-from models.dense import Arrays, DenseNetwork
+from models.arrays import Arrays
 from models.errors import NetworkDamaged
 from models.spec import ArmName, ResolvedSpec
 from models.tables import CheckpointPart
+from models.trained import TrainedNetwork
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +111,6 @@ def _from_part(part: CheckpointPart, spec: ResolvedSpec, arm: ArmName) -> Traini
         numbers = {name: int(arrays.pop(name).item()) for name in (DIVERGED_AT, REACHED_90)}
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise NetworkDamaged from error
-    DenseNetwork(spec, arm, arrays)  # has these shapes, or raises
+    TrainedNetwork(spec, arm, arrays)  # has these shapes, or raises
     diverged_at, reached = (None if number < 0 else number for number in numbers.values())
     return TrainingState(arrays, diverged_at, reached)

@@ -1,13 +1,14 @@
 """Trained networks at rest: as bytes (safetensors, never code), in the database, and back again."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from uuid import UUID
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session, undefer
 
 from models import stored_arrays
-from models.dense import Arrays, DenseNetwork
+from models.arrays import Arrays
 from models.errors import (
     NetworkDiverged,
     NothingTrained,
@@ -15,10 +16,12 @@ from models.errors import (
     UnknownExperiment,
     UnknownReplicate,
 )
+from models.kind_fields import KIND_FIELDS
 from models.owners import owned
 from models.results import NetworkResult
 from models.spec import ArmName, ResolvedSpec, Status
 from models.tables import Arm, Experiment, Network
+from models.trained import TrainedNetwork
 
 #: Built once: to build them takes four times as long as to ask them.
 _NEWEST_SUCCEEDED = (
@@ -39,10 +42,16 @@ class StoredNetwork:
     owner_id: UUID | None
     arm: ArmName
     replicate: int
-    network: DenseNetwork
+    network: TrainedNetwork
     arrays_sha256: str
     starting_weights_sha256: str | None
     diverged_at: int | None
+
+    @cached_property
+    def multiplications(self) -> int:
+        """How many the answer to one image takes."""
+        spec = self.network.spec
+        return KIND_FIELDS[spec.network].multiplications(dict(spec))
 
 
 def to_row(
@@ -123,5 +132,5 @@ def read_stored(
     )
 
 
-def _from_row(row: Network, spec: ResolvedSpec, arm: ArmName) -> DenseNetwork:
-    return DenseNetwork(spec, arm, stored_arrays.from_bytes(row.arrays, row.arrays_sha256))
+def _from_row(row: Network, spec: ResolvedSpec, arm: ArmName) -> TrainedNetwork:
+    return TrainedNetwork(spec, arm, stored_arrays.from_bytes(row.arrays, row.arrays_sha256))

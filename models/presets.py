@@ -181,7 +181,7 @@ def overridden(preset: Preset, spec: Mapping[str, Any]) -> list[str]:
     for name, value in preset.settings.items():
         parts = {f"{name}.{part}": part for part in value} if isinstance(value, dict) else {}
         differing += [path for path, part in parts.items() if spec[name][part] != value[part]]
-        if not parts and spec[name] != value:
+        if not parts and spec.get(name) != value:  # of another kind of network: it has no such field
             differing.append(name)
     return differing
 

@@ -7,23 +7,42 @@ is named, and the `ResolvedSpec` it returns is complete and frozen; that one is 
 import json
 import secrets
 from enum import StrEnum
-from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
+from models.kind_fields import (
+    CLASSES,
+    KIND_FIELDS,
+    MAX_MULTIPLICATIONS,
+    MAX_WEIGHTS,
+    PIXELS,
+    SIDE,
+    NetworkKind,
+    Settings,
+    foreign,
+)
 from models.presets import PRESETS
 
-PIXELS = 784
-CLASSES = 10
+__all__ = ["CLASSES", "PIXELS", "SIDE", "NetworkKind"]
 
 MIN_POSITIVE = 1e-30  # in float32, smaller numbers are nearly 0, or 0
 MAX_LEARNING_RATE = 100.0
 MAX_WEIGHT_SCALE = 100.0
 MAX_HIDDEN_LAYERS = 16
 MAX_UNITS = 4_096
-MAX_WEIGHTS = 25_000_000
+MAX_FEATURE_MAPS = 512
+MAX_LSTM_UNITS = 512
 MIN_BATCH_SIZE = 2  # the variance of a batch of one is 0: batch normalization would see nothing
 MAX_BATCH_SIZE = 1_000
 MAX_TRAINING_BATCHES = 1_000_000
@@ -40,6 +59,7 @@ Activation = Literal["relu", "sigmoid", "tanh", "leaky_relu", "elu", "gelu", "li
 Implementation = Literal["equations", "tf_nn", "keras_layer"]
 DatasetName = Literal["mnist", "mnist-5k"]
 Placement = Literal["before_activation", "after_activation"]
+DataFormat = Literal["channels_last", "channels_first"]
 Statistics = Literal["population", "batch"]
 
 
@@ -120,10 +140,21 @@ def _known_preset(name: str) -> str:
     return name
 
 
+#: For forms that are made of the schema: which fields each kind of network has alone, and what it takes for fields that
+#: are left out, where that is not their own default.
+_KINDS: JsonDict = {kind: {"own": list(has.own), "usual": dict(has.usual)} for kind, has in KIND_FIELDS.items()}
+
+
 class Spec(_Strict):
     """What to train; every field may be left out."""
 
-    network: Literal["dense"] = Field("dense", description="Kind of network: 784 inputs, hidden layers, 10 outputs.")
+    network: NetworkKind = Field(
+        "dense",
+        description="Kind of network: `dense`, 784 inputs and hidden layers; `convolutional`, feature maps over 28×28 "
+        "pixels; `recurrent`, an LSTM over the 28 rows. Each has 10 outputs, fields of its own, and its own usual "
+        "values for what is left out.",
+        json_schema_extra={"x-kinds": _KINDS},
+    )
     activation: Activation = Field("relu", description="Activation of the hidden layers.")
     learning_rate: Positive = Field(0.01, gt=0, le=MAX_LEARNING_RATE, description="Step of plain gradient descent.")
     weight_scale: Positive = Field(
@@ -133,8 +164,29 @@ class Spec(_Strict):
         description="Standard deviation of the starting weights; the lesson calls 0.05 good and 5.0 bad.",
     )
     hidden_layers: tuple[Annotated[int, Field(ge=1, le=MAX_UNITS)], ...] = Field(
-        (100, 100, 100), min_length=1, max_length=MAX_HIDDEN_LAYERS, description="Units of each hidden layer."
+        (100, 100, 100), min_length=1, max_length=MAX_HIDDEN_LAYERS, description="Dense: units of each hidden layer."
     )
+    feature_maps: tuple[Annotated[int, Field(ge=1, le=MAX_FEATURE_MAPS)], ...] = Field(
+        (8, 16, 32, 32, 32, 32),
+        min_length=1,
+        max_length=MAX_HIDDEN_LAYERS,
+        description="Convolutional: feature maps of each layer.",
+    )
+    kernel_size: int = Field(
+        3, ge=1, le=SIDE, description="Convolutional: side of each kernel, in pixels; the picture is padded for it."
+    )
+    strides: tuple[Annotated[int, Field(ge=1, le=SIDE)], ...] = Field(
+        (),
+        max_length=MAX_HIDDEN_LAYERS,
+        description="Convolutional: step from one place of the kernel to the next, for each layer; left out: 2 as long "
+        "as the picture is more than twice as large as the kernel, then 1.",
+    )
+    data_format: DataFormat = Field(
+        "channels_last",
+        description="Convolutional: how the numbers lie in memory while it trains, and which axis batch normalization "
+        "keeps. The result is the same but for rounding.",
+    )
+    units: int = Field(64, ge=1, le=MAX_LSTM_UNITS, description="Recurrent: units of the LSTM.")
     batch_size: int = Field(60, ge=MIN_BATCH_SIZE, le=MAX_BATCH_SIZE, description="Images in one training batch.")
     training_batches: int = Field(50_000, ge=1, le=MAX_TRAINING_BATCHES, description="How many batches to train.")
     batches_per_sample: int = Field(
@@ -165,28 +217,46 @@ class Spec(_Strict):
     def _check_together(self) -> Self:
         """Hold the complete spec to the rules between its fields."""
         filled = self.filled()
+        _check_kind(filled["network"], _given(self))
         _check_samples(filled["training_batches"], filled["batches_per_sample"])
-        _check_size(filled["hidden_layers"], filled["replicates"])
+        _check_size(filled)
         _check_seeds(filled["seed"], filled["replicates"])
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_foreign_fields(self, handler: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def] # noqa: ANN202 - a type would be another schema
+        """Return the spec without what belongs to other kinds of networks."""
+        others = foreign(self._kind())
+        return {name: value for name, value in handler(self).items() if name not in others}
+
     def filled(self) -> dict[str, Any]:
-        """Return every field: as it was given, else as the preset has it, else its default."""
-        settings = PRESETS[self.preset].settings if self.preset in PRESETS else {}
+        """Return every field: as it was given, else as the preset has it, else as is usual for this kind of network."""
+        preset = PRESETS[self.preset].settings if self.preset in PRESETS else {}
         given = _given(self)
-        filled = {**dict(self), **settings, **given}
+        kind = KIND_FIELDS[self._kind()]
+        filled = {**dict(self), **kind.usual, **preset, **given}
         filled["hidden_layers"] = tuple(filled["hidden_layers"])
-        filled["batch_norm"] = BatchNormSpec(**{**settings.get("batch_norm", {}), **_given(self.batch_norm)})
+        parts = [settings.get("batch_norm", {}) for settings in (kind.usual, preset)]
+        filled["batch_norm"] = BatchNormSpec(**{**parts[0], **parts[1], **_given(self.batch_norm)})
         if "training_batches" in given and "batches_per_sample" not in given:
             filled["batches_per_sample"] = min(USUAL_BATCHES_PER_SAMPLE, -(-given["training_batches"] // USUAL_SAMPLES))
-        return filled
+        return dict(kind.filled(filled))
+
+    def _kind(self) -> NetworkKind:
+        """Return the kind of network: as it was given, else as the preset has it, else the default."""
+        if "network" in self.model_fields_set or self.preset not in PRESETS:
+            return self.network
+        kind: NetworkKind = PRESETS[self.preset].settings.get("network", self.network)
+        return kind
 
     def resolve(self, default_dataset: DatasetName) -> "ResolvedSpec":
         """Return the complete spec: an open seed is drawn, an open data set is the server's default."""
         filled = self.filled()
         if filled["seed"] is None:
             filled["seed"] = secrets.randbelow(MAX_SEED + 2 - filled["replicates"])
-        return ResolvedSpec(**{**filled, "dataset": self.dataset or default_dataset})
+        filled["dataset"] = self.dataset or default_dataset
+        others = foreign(filled["network"])
+        return ResolvedSpec(**{name: value for name, value in filled.items() if name not in others})
 
 
 class ResolvedSpec(Spec):
@@ -210,17 +280,19 @@ def _given(model: BaseModel) -> dict[str, Any]:
     return {name: getattr(model, name) for name in model.model_fields_set}
 
 
-def weights_count(hidden_layers: tuple[int, ...]) -> int:
-    """Return how many weights a network has; biases, gammas and betas are few beside them."""
-    return sum(inputs * units for inputs, units in pairwise((PIXELS, *hidden_layers, CLASSES)))
-
-
-def training_bytes(hidden_layers: tuple[int, ...], replicates: int) -> int:
+def training_bytes(weights: int, replicates: int) -> int:
     """Return about how much memory the networks of an arm take: each weight four times, as float32.
 
     While it trains: before and after the batch, and its gradient. At its end: on the device, as arrays, as bytes.
     """
-    return 4 * 4 * replicates * weights_count(hidden_layers)
+    return 4 * 4 * replicates * weights
+
+
+def _check_kind(network: NetworkKind, given: Settings) -> None:
+    for field, other in foreign(network).items():
+        if field in given:
+            allowed = f"left out: it belongs to a network that is {other}, and this one is {network}"
+            raise out_of_bounds(field, allowed, given[field])
 
 
 def _check_samples(training_batches: int, batches_per_sample: int) -> None:
@@ -237,17 +309,33 @@ def _check_samples(training_batches: int, batches_per_sample: int) -> None:
         )
 
 
-def _check_size(hidden_layers: tuple[int, ...], replicates: int) -> None:
-    weights = weights_count(hidden_layers)
+def _check_size(filled: Settings) -> None:
+    kind, replicates, batch_size = KIND_FIELDS[filled["network"]], filled["replicates"], filled["batch_size"]
+    for wrong in kind.wrong(filled):
+        raise out_of_bounds(wrong.field, wrong.allowed, wrong.received)
+    size = kind.own[0]  # the field that says how large it is
+    weights, multiplications = kind.weights(filled), kind.multiplications(filled)
     if weights > MAX_WEIGHTS:
-        raise out_of_bounds("hidden_layers", f"layers with at most {MAX_WEIGHTS} weights in all", weights)
-    needed = training_bytes(hidden_layers, replicates)
+        raise out_of_bounds(size, f"layers with at most {MAX_WEIGHTS} weights in all", weights)
+    if multiplications > MAX_MULTIPLICATIONS:
+        raise out_of_bounds(
+            size, f"layers with at most {MAX_MULTIPLICATIONS} multiplications an image", multiplications
+        )
+    needed = training_bytes(weights, replicates)
     if needed > MAX_TRAINING_BYTES:
         raise out_of_bounds(
             "replicates",
-            f"at most {MAX_TRAINING_BYTES // training_bytes(hidden_layers, 1)} for these hidden_layers: "
+            f"at most {MAX_TRAINING_BYTES // training_bytes(weights, 1)} for these {size}: "
             f"{replicates} networks of {weights} weights need {needed} bytes, the limit is {MAX_TRAINING_BYTES}",
             replicates,
+        )
+    of_image = 4 * kind.values(filled)  # float32
+    if batch_size * of_image > MAX_TRAINING_BYTES:
+        raise out_of_bounds(
+            "batch_size",
+            f"at most {MAX_TRAINING_BYTES // of_image} for these {size}: an image takes {of_image} bytes while it "
+            f"trains, the limit is {MAX_TRAINING_BYTES}",
+            batch_size,
         )
 
 

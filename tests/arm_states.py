@@ -9,12 +9,13 @@ from conftest import TINY_SPEC
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from models import arms, clock, datasets, dense, experiments
+from models import arms, clock, datasets, experiments
 from models.arms import Claim, Fingerprint, Sample
 from models.checkpoints import Checkpoint, TrainingState
 from models.database import Database
 from models.spec import ArmName, ResolvedSpec, Spec
 from models.tables import Arm, ArmEvent, Base
+from models.trained import starting_arrays
 
 LEASE_S = 600.0
 HERE: Fingerprint = {"threads": 1, "options": {"XLA_FLAGS": "x"}}
@@ -77,7 +78,7 @@ def checkpoint(spec: ResolvedSpec, arm: ArmName, batches_done: int) -> Checkpoin
     """Return a state that is another after each batch."""
     replicates = []
     for r in range(spec.replicates):
-        arrays = dense.starting_arrays(spec, arm, r)
+        arrays = starting_arrays(spec, arm, r)
         arrays["output/bias"] = np.full_like(arrays["output/bias"], batches_done)
         replicates.append(TrainingState(arrays, None, None))
     return Checkpoint(batches_done, replicates)

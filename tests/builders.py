@@ -9,15 +9,16 @@ from uuid import UUID
 from conftest import TINY_SPEC, RecordingBells
 from sqlalchemy import event, select, update
 
-from models import arms, clock, datasets, dense, experiments, networks, sweeps
+from models import arms, clock, datasets, experiments, networks, sweeps
 from models.arms import Claim, Fingerprint, Sample
+from models.arrays import Arrays
 from models.database import Database
-from models.dense import Arrays
 from models.grid import SweepRequest
 from models.lanes import Lane
 from models.results import NetworkResult, SinglePredictions, TestResult
 from models.spec import ArmName, Device, ResolvedSpec, Spec, Status
 from models.tables import Arm, Network
+from models.trained import starting_arrays, weights_sha256
 
 WITHOUT, WITH = ArmName.WITHOUT_BATCH_NORM, ArmName.WITH_BATCH_NORM
 
@@ -172,12 +173,12 @@ def network_row(
     correct: int = USUALLY_CORRECT,
 ) -> Network:
     """Return the row of a trained network: the given arrays, else its starting ones."""
-    start = dense.starting_arrays(held.spec, held.name, replicate)
+    start = starting_arrays(held.spec, held.name, replicate)
     return networks.to_row(
         held.arm_id,
         replicate,
         arrays or start,
-        starting_weights_sha256=dense.weights_sha256(start),
+        starting_weights_sha256=weights_sha256(start),
         reached_90_percent_after=held.spec.training_batches if correct * 10 >= VALIDATION_TOTAL * 9 else None,
         diverged_at=diverged_at,
         result=result(held.name, correct),

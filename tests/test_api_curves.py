@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -23,7 +24,7 @@ from api.spreads import Spread
 from models import experiments
 from models.arms import Sample
 from models.database import Database
-from models.spec import ArmName
+from models.spec import ArmName, Spec
 
 THREE = TINY_SPEC.model_copy(update={"replicates": 3})
 BAND = np.array([214, 205, 194])  # a fifth of the orange on a fifth of the blue on white
@@ -157,6 +158,21 @@ def test_the_caption_says_how_far_the_arms_are_apart(api: TestClient, database: 
     assert "replicates" not in " ".join(words(api, one))
     for unfinished in (submitted(database), running(database), failed(database)):
         assert caption(unfinished) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "size"),
+    [
+        ({"hidden_layers": [9, 8]}, "layers 9-8,"),
+        ({"network": "convolutional", "feature_maps": [4, 8]}, "convolutional 4-8, kernels of 3×3,"),
+        ({"network": "recurrent", "units": 7}, "LSTM of 7,"),
+    ],
+)
+def test_the_caption_says_which_network_it_is(
+    api: TestClient, database: Database, fields: dict[str, Any], size: str
+) -> None:
+    spec = Spec.model_validate_json(json.dumps(fields))
+    assert size in " ".join(words(api, succeeded(database, spec)))
 
 
 @pytest.mark.parametrize("format", ["png", "svg"])

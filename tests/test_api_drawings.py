@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from api.drawings import FAINTEST, normalized
 from api.images import from_picture, shown
+from models.arrays import Array
 from models.database import Database
-from models.dense import Array
 from models.errors import InvalidImage
 
 PNG, JPEG = {"Content-Type": "image/png"}, {"Content-Type": "image/jpeg"}

@@ -37,10 +37,10 @@ from sqlalchemy import update
 from api.app import create_app
 from models import arms, datasets, experiments
 from models.database import Database
-from models.dense import starting_arrays, weights_sha256
 from models.settings import Settings
 from models.spec import ArmName, Status
 from models.tables import Network
+from models.trained import starting_arrays, weights_sha256
 
 TINY = TINY_SPEC.model_dump(mode="json")
 JSON = {"Content-Type": "application/json"}

@@ -153,6 +153,22 @@ def test_the_bounds_of_a_spec_are_in_its_schema(document: Json) -> None:
         assert schema["description"].endswith("."), name
 
 
+def test_what_is_usual_for_each_kind_of_network_is_in_its_schema(document: Json) -> None:
+    properties = bodies(document)["POST /experiments"]["schema"]["properties"]
+    kinds = properties["network"]["x-kinds"]
+    assert set(kinds) == set(properties["network"]["enum"])
+    own = [field for kind in kinds.values() for field in kind["own"]]
+    assert len(own) == len(set(own))
+    for name, kind in kinds.items():
+        spec = Spec(network=name).resolve("mnist").model_dump(mode="json")
+        assert set(spec) & set(own) == set(kind["own"])
+        for field, schema in properties.items():
+            if field in spec and field not in ("network", "strides", "seed", "dataset", "batch_norm"):
+                assert spec[field] == kind["usual"].get(field, schema.get("default")), field
+        for field, schema in properties["batch_norm"]["properties"].items():
+            assert spec["batch_norm"][field] == kind["usual"].get("batch_norm", {}).get(field, schema["default"]), field
+
+
 def test_every_answer_is_as_documented(api: TestClient, database: Database, document: Json) -> None:
     experiment_id = succeeded(database)
     image = [0.0] * 784

@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -30,6 +31,7 @@ from builders import (
     submitted,
     succeeded,
 )
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from hypothesis import given
@@ -39,13 +41,15 @@ from PIL import Image
 from sqlalchemy import select, update
 
 from api.bodies import Bodies
+from api.cache import NetworkCache, Place
 from api.images import from_numbers, from_picture
-from models import dense
+from models.arrays import Array, Arrays
 from models.database import Database
-from models.dense import Array, Arrays, DenseNetwork
 from models.errors import InvalidImage
-from models.spec import ArmName
+from models.networks import StoredNetwork
+from models.spec import ArmName, Spec, Statistics
 from models.tables import Network
+from models.trained import TrainedNetwork, starting_arrays
 
 JSON = {"Content-Type": "application/json"}
 PNG = {"Content-Type": "image/png"}
@@ -58,7 +62,7 @@ def readers() -> dict[ArmName, Arrays]:
     spec = TEN_UNITS.resolve("mnist-5k")
     both = {}
     for arm, sureness in ((WITHOUT, 5), (WITH, 10)):
-        arrays = dense.starting_arrays(spec, arm, 0)
+        arrays = starting_arrays(spec, arm, 0)
         arrays["hidden_1/weights"] = np.eye(784, 10, dtype=np.float32)
         arrays["output/weights"] = sureness * np.eye(10, dtype=np.float32)
         both[arm] = arrays
@@ -93,7 +97,7 @@ def ask(api: TestClient, body: dict[str, Any] | str | bytes) -> Response:
 def test_an_answer_is_the_contracts_and_the_networks_own(api: TestClient, database: Database) -> None:
     experiment_id = succeeded(database, TEN_UNITS, readers())
     body = strict_json(ask(api, {"image": ink(7)}).text)
-    network = DenseNetwork(TEN_UNITS.resolve("mnist-5k"), WITH, readers()[WITH])
+    network = TrainedNetwork(TEN_UNITS.resolve("mnist-5k"), WITH, readers()[WITH])
     expected = network.probabilities(np.array([ink(7)], np.float32))[0]
     assert body.pop("probabilities") == [float(share) for share in expected]
     assert [warning["code"] for warning in body.pop("warnings")] == ["population_statistics_not_converged"]
@@ -242,6 +246,49 @@ def test_the_arm_without_batch_norm_has_no_batch_statistics(api: TestClient, dat
         api.post("/predict", params=choice, content=saved(grey(BLANK)), headers=PNG),
     ):
         assert fields(answer, code="batch_statistics_undefined") == ["statistics"]
+
+
+class OneNetwork(NetworkCache):
+    """A cache with one network, which notes in which thread it computes."""
+
+    def __init__(self, trained: StoredNetwork) -> None:
+        super().__init__(0)
+        self.threads: list[str] = []
+        threads = self.threads
+
+        class Noting(TrainedNetwork):
+            def probabilities(self, images: Array, statistics: Statistics = "population") -> Array:
+                threads.append(threading.current_thread().name)
+                return super().probabilities(images, statistics)
+
+        network = trained.network
+        self._trained = replace(trained, network=Noting(network.spec, network.arm, network.arrays))
+
+    def ready(self, place: Place, owner: UUID | None = None) -> StoredNetwork:
+        return self._trained
+
+
+@pytest.mark.parametrize(
+    ("asked", "aside"),
+    [
+        ({}, False),
+        ({"hidden_layers": [2_000, 500]}, True),
+        ({"network": "convolutional"}, False),
+        ({"network": "convolutional", "feature_maps": [16, 32, 64, 64, 64, 64]}, True),
+        ({"network": "recurrent"}, False),
+        ({"network": "recurrent", "units": 128}, True),
+    ],
+)
+def test_what_takes_long_is_computed_in_a_thread_so_that_others_are_answered_meanwhile(
+    api: TestClient, database: Database, asked: dict[str, Any], aside: bool
+) -> None:
+    spec = Spec.model_validate_json(json.dumps({**asked, "seed": 1}))
+    place = (succeeded(database, spec), WITH, 0)
+    app: FastAPI = api.app  # type: ignore[assignment]
+    app.state.networks = cache = OneNetwork(app.state.networks.load(database, place))
+    for body in ({"image": BLANK}, {"images": [BLANK]}, {"images": [BLANK, BLANK]}):
+        assert api.post("/predict", json=body).status_code == 200
+    assert [name.startswith("AnyIO worker thread") for name in cache.threads] == [aside, aside, True]
 
 
 def test_a_damaged_network_never_answers(api: TestClient, database: Database) -> None:

@@ -13,11 +13,11 @@ from starlette.routing import Match
 
 from api.images import from_numbers
 from api.predictions import numbers_alone
-from models import dense
 from models.database import Database
 from models.errors import InvalidImage
+from models.trained import starting_arrays
 
-NETWORKS = {arm: dense.starting_arrays(TEN_UNITS.resolve("mnist-5k"), arm, 0) for arm in (WITHOUT, WITH)}
+NETWORKS = {arm: starting_arrays(TEN_UNITS.resolve("mnist-5k"), arm, 0) for arm in (WITHOUT, WITH)}
 DIGIT = np.random.default_rng(0).uniform(0, 1, (28, 28)).round(4).tolist()
 #: No encoding, said aloud: the direct way leaves it to the ordinary one.
 ORDINARILY = {"Content-Encoding": "identity"}

@@ -8,27 +8,27 @@ import pytest
 from builders import WITH, claimed, fields, network_row, problem, submitted, succeeded
 from fastapi.testclient import TestClient
 
-from models import arms, dense
+from models import arms
 from models.database import Database
 from models.datasets import Dataset
-from models.dense import DenseNetwork
 from models.spec import ArmName, Spec
+from models.trained import TrainedNetwork, starting_arrays
 
 SPEC = Spec(hidden_layers=(8, 6), training_batches=2_000, seed=1, dataset="mnist-5k")
 BLANK = [0.0] * 784
 
 
 @pytest.fixture
-def network() -> DenseNetwork:
+def network() -> TrainedNetwork:
     """A network with random everything, so that no answer is the same by chance."""
     spec, generator = SPEC.resolve("mnist-5k"), np.random.default_rng(0)
-    start = dense.starting_arrays(spec, WITH, 0)
+    start = starting_arrays(spec, WITH, 0)
     arrays = {name: generator.uniform(0.2, 1.2, array.shape).astype(np.float32) for name, array in start.items()}
-    return DenseNetwork(spec, WITH, {**arrays, "hidden_1/weights": start["hidden_1/weights"]})
+    return TrainedNetwork(spec, WITH, {**arrays, "hidden_1/weights": start["hidden_1/weights"]})
 
 
 @pytest.fixture
-def trained(database: Database, network: DenseNetwork) -> str:
+def trained(database: Database, network: TrainedNetwork) -> str:
     return str(succeeded(database, SPEC, arrays={WITH: network.arrays}))
 
 
@@ -62,7 +62,7 @@ def test_with_population_statistics_each_is_answered_as_if_it_were_alone(
 
 
 def test_with_batch_statistics_each_is_normalized_by_all_of_them(
-    api: TestClient, trained: str, digits: Dataset, network: DenseNetwork
+    api: TestClient, trained: str, digits: Dataset, network: TrainedNetwork
 ) -> None:
     images = some(digits, 60)
     found = ask(api, images.tolist(), statistics="batch")

@@ -146,6 +146,32 @@ def test_the_table_is_csv_with_a_row_per_experiment(api: TestClient, database: D
     )
 
 
+def test_networks_of_all_kinds_stand_side_by_side(api: TestClient, database: Database) -> None:
+    kinds = ["dense", "convolutional", "recurrent"]
+    base = {"training_batches": 20, "seed": 1, "dataset": "mnist-5k"}
+    sweep = submitted(api, {"base": base, "grid": {"network": kinds}})
+    trained(database, sweep, range(3))
+    rows = list(csv.DictReader(io.StringIO(api.get(f"/sweeps/{sweep['id']}?format=csv").text)))
+    assert [row["network"] for row in rows] == kinds
+    sizes = ("hidden_layers", "feature_maps", "kernel_size", "strides", "data_format", "units")
+    assert [[row[name] for name in sizes] for row in rows] == [
+        ["100-100-100", "", "", "", "", ""],
+        ["", "8-16-32-32-32-32", "3", "2-2-2-1-1-1", "channels_last", ""],
+        ["", "", "", "", "", "64"],
+    ]
+    assert [row["learning_rate"] for row in rows] == ["0.01", "0.1", "0.5"]  # what is usual for each
+    assert [row["batch_norm.momentum"] for row in rows] == ["0.99", "0.9", "0.9"]
+    for row, kind in zip(api.get(f"/sweeps/{sweep['id']}").json()["experiments"], kinds, strict=True):
+        assert row["values"] == {"network": kind}
+        assert row["experiment"]["status"] == "succeeded"
+    assert api.get(f"/sweeps/{sweep['id']}/curves?format=png").status_code == 200
+
+
+def test_a_sweep_is_refused_a_field_that_one_of_its_networks_has_not(api: TestClient) -> None:
+    asked = {"base": {"units": 8}, "grid": {"network": ["recurrent", "dense"]}}
+    assert fields(api.post("/sweeps", json=asked)) == ["base.units"]
+
+
 def test_the_table_has_the_published_figures_and_leaves_empty_what_there_is_not(
     api: TestClient, database: Database
 ) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 from test_bnlab_fakes import (
+    CONVOLUTIONAL,
+    CONVOLUTIONAL_NETWORK,
     FAST,
     HISTORY,
     ID,
@@ -21,6 +23,8 @@ from test_bnlab_fakes import (
     PNG,
     PREDICTION,
     PRESETS,
+    RECURRENT,
+    RECURRENT_NETWORK,
     SWEEP_ID,
     WARNING,
     WORKERS,
@@ -61,6 +65,7 @@ def test_submit_prints_the_id_and_sends_nothing_that_was_not_given(server: Serve
 def test_submit_has_an_option_for_every_field_of_a_spec(server: Server) -> None:
     server.answer("/experiments", experiment("queued", 0), status=202)
     options = """--network dense --activation tanh --learning-rate 0.5 --weight-scale 5 --hidden-layers 10,20
+        --feature-maps 8,16 --kernel-size 5 --strides 2,1 --data-format channels_first --units 32
         --batch-size 30 --training-batches 100 --batches-per-sample 10 --replicates 3 --seed 1 --dataset mnist-5k
         --device gpu --preset bad --momentum 0.9 --epsilon 0.01 --placement after_activation --implementation equations
         --no-update-population-statistics"""
@@ -71,6 +76,11 @@ def test_submit_has_an_option_for_every_field_of_a_spec(server: Server) -> None:
         "learning_rate": 0.5,
         "weight_scale": 5.0,
         "hidden_layers": [10, 20],
+        "feature_maps": [8, 16],
+        "kernel_size": 5,
+        "strides": [2, 1],
+        "data_format": "channels_first",
+        "units": 32,
         "batch_size": 30,
         "training_batches": 100,
         "batches_per_sample": 10,
@@ -122,7 +132,14 @@ def test_a_refused_spec_is_explained_field_by_field_and_ends_with_1(server: Serv
 
 
 @pytest.mark.parametrize(
-    "arguments", [["submit", "--hidden-layers", "10,ten"], ["submit", "--batch-size", "many"], ["show"], ["fly"]]
+    "arguments",
+    [
+        ["submit", "--hidden-layers", "10,ten"],
+        ["submit", "--strides", "2,"],
+        ["submit", "--batch-size", "many"],
+        ["show"],
+        ["fly"],
+    ],
 )
 def test_a_wrong_command_line_ends_with_2(arguments: list[str]) -> None:
     assert bnlab("http://127.0.0.1:1", *arguments).code == 2
@@ -214,6 +231,21 @@ def test_list_says_when_and_on_which_data_and_fits_80_columns(server: Server) ->
     assert "±0.0707" in out
     assert ID in out
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_networks_of_every_kind_are_listed_and_shown(server: Server) -> None:
+    listed = [experiment(), CONVOLUTIONAL, RECURRENT]
+    server.answer("/experiments", {"experiments": listed, "next_cursor": None})
+    out = bnlab(server, "list").out
+    assert [out.count(f"\n{' ' * 47}{kind}") for kind in ("convolutional", "recurrent", "dense")] == [1, 1, 0]
+    assert max(map(len, out.splitlines())) <= 80
+    server.answer(f"/experiments/{ID}", *listed)
+    shown = [bnlab(server, "show", ID).out.splitlines()[1] for _ in listed]
+    assert [line.partition(", learning rate")[0] for line in shown] == [
+        "relu",
+        "convolutional 8-16, relu",
+        "LSTM of 64, relu",
+    ]
 
 
 def test_an_empty_list_is_said_in_words(server: Server) -> None:
@@ -488,6 +520,22 @@ def test_network_of_a_diverged_replicate_leaves_out_what_is_no_number(server: Se
     assert "diverged at batch 1,200" in out
     assert rows(out)["gamma"] == ["–", "–", "–"]
     assert rows(out)["beta"] == ["2", "2", "2"]
+
+
+def test_network_shows_kernels_and_sums_up_statistics_over_units_and_steps(server: Server) -> None:
+    path = f"/experiments/{ID}/networks/with_batch_norm"
+    server.answer(path, CONVOLUTIONAL_NETWORK, RECURRENT_NETWORK)
+    table = rows(bnlab(server, "network", ID, "with_batch_norm").out)
+    assert table["convolution_1: 1 → 2, 3×3"] == ["22 parameters"]
+    assert table["output: 32 → 10"] == ["330 parameters"]
+    out = bnlab(server, "network", ID, "with_batch_norm").out
+    assert table["gamma"] == ["1", "1.25", "1.5"]
+    hidden, cell = (rows(part) for part in out.split("lstm_cell: 1"))
+    assert hidden["lstm_hidden: 1 → 4"] == ["8 parameters"]
+    assert hidden["population mean"] == ["-1", "1", "5"]
+    assert hidden["population variance"] == ["1", "2", "8"]
+    assert "beta" not in hidden
+    assert cell["beta"] == ["2", "2", "2"]
 
 
 # everywhere

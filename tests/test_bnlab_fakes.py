@@ -133,6 +133,18 @@ def experiment(
     }
 
 
+def of_kind(**own: Any) -> dict[str, Any]:
+    """An experiment of another kind of network, with that kind's own fields."""
+    common = {name: value for name, value in SPEC.items() if name != "hidden_layers"}
+    return experiment(spec={**common, **own})
+
+
+CONVOLUTIONAL = of_kind(
+    network="convolutional", feature_maps=[8, 16], kernel_size=3, strides=[2, 2], data_format="channels_last"
+)
+RECURRENT = of_kind(network="recurrent", units=64)
+
+
 def event(
     before: str | None, after: str, reason: str, second: int, arm: str = ARMS[0], batches_done: int = 0
 ) -> dict[str, Any]:
@@ -305,6 +317,57 @@ NETWORK: dict[str, Any] = {
     ],
 }
 
+#: The same of other kinds: a convolution and what it leads to; the parts of an LSTM, at two of its steps.
+CONVOLUTIONAL_NETWORK = {
+    **NETWORK,
+    "layers": [
+        {
+            "name": "convolution_1",
+            "inputs": 1,
+            "units": 2,
+            "kernel_size": 3,
+            "parameters": {"weights": 18, "gamma": 2, "beta": 2},
+            "batch_norm": NETWORK["layers"][0]["batch_norm"],
+        },
+        {
+            "name": "output",
+            "inputs": 32,
+            "units": 10,
+            "parameters": {"weights": 320, "bias": 10},
+            "batch_norm": None,
+        },
+    ],
+}
+RECURRENT_NETWORK = {
+    **NETWORK,
+    "layers": [
+        {
+            "name": "lstm_hidden",
+            "inputs": 1,
+            "units": 4,
+            "parameters": {"weights": 4, "gamma": 4},
+            "batch_norm": {
+                "gamma": [0.1, 0.1, 0.1, 0.1],
+                "beta": None,
+                "population_mean": [[-1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 3.0, 5.0]],
+                "population_variance": [[1.0, 1.0, None, 1.0], [1.0, 1.0, 1.0, 8.0]],
+            },
+        },
+        {
+            "name": "lstm_cell",
+            "inputs": None,
+            "units": 1,
+            "parameters": {"gamma": 1, "beta": 1},
+            "batch_norm": {
+                "gamma": [0.1],
+                "beta": [2.0],
+                "population_mean": [[0.0], [1.0]],
+                "population_variance": [[1.0], [1.0]],
+            },
+        },
+    ],
+}
+
 WORKER: dict[str, Any] = {
     "name": "gpu-host:7:0c5d4f1e",
     "host": "gpu-host",
@@ -456,6 +519,8 @@ def bnlab(server: Server | str, *arguments: object) -> Result:
         (ExperimentAnswer, experiment()),
         (ExperimentAnswer, experiment("running", 1000)),
         (ExperimentAnswer, experiment(accuracies=((0.8, 0.1), (0.95, 0.97)), warnings=[WARNING])),
+        (ExperimentAnswer, CONVOLUTIONAL),
+        (ExperimentAnswer, RECURRENT),
         (ExperimentAnswer, of_preset(LESSON[0])),
         (ExperimentAnswer, of_preset(LESSON[2], overridden=["learning_rate"], dataset="mnist-5k")),
         (HistoryAnswer, HISTORY),
@@ -463,6 +528,8 @@ def bnlab(server: Server | str, *arguments: object) -> Result:
         (SweepAnswer, sweep()),
         (SweepAnswer, sweep([experiment("running", 1000)], [{"hidden_layers": [100, 100]}])),
         (NetworkAnswer, NETWORK),
+        (NetworkAnswer, CONVOLUTIONAL_NETWORK),
+        (NetworkAnswer, RECURRENT_NETWORK),
         (WorkersAnswer, WORKERS),
         (Prediction, PREDICTION),
         (Prediction, {**PREDICTION, "warnings": [WARNING]}),

@@ -28,12 +28,12 @@ from api.app import create_app
 from migrations.__main__ import configuration
 from models import arms, experiments, leases, networks, schema
 from models.database import Database
-from models.dense import starting_arrays
 from models.grid import SweepRequest
 from models.scopes import Scope
 from models.settings import Settings
 from models.spec import FINISHED, ArmName, Reason, Status
 from models.tables import ApiKey, Arm, ArmEvent, Base, CurvePoint, Experiment, IdempotencyKey, Network, Sweep, Worker
+from models.trained import starting_arrays
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """Cautions: what to know of a network before trusting it, with the number where there is one."""
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 from builders import WITH, WITHOUT
 from hypothesis import given
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 
 from models import cautions
 from models.cautions import MAX_SHARE_OF_START, Caution
-from models.spec import ArmName, BatchNormSpec, ResolvedSpec, Spec, Statistics
+from models.spec import ArmName, BatchNormSpec, Placement, ResolvedSpec, Spec, Statistics
+from models.trained import TrainedNetwork, starting_arrays
 
 
 def spec(momentum: float = 0.99, training_batches: int = 50_000, update: bool = True) -> ResolvedSpec:
@@ -82,6 +85,35 @@ def test_an_answer_is_warned_of_by_the_statistics_it_used(
     assert all(caution.message.endswith(".") for caution in found)
     if expected == ["batch_of_one"]:
         assert found[0].share_of_start is None
+
+
+PIXELS_AT_THE_END = {"network": "convolutional", "feature_maps": (3, 4), "strides": (4, 3)}
+ONE_AT_THE_END = {"network": "convolutional", "feature_maps": (3, 4), "strides": (7, 4)}
+
+
+@pytest.mark.parametrize("placement", ["before_activation", "after_activation"])
+@pytest.mark.parametrize(
+    ("fields", "one_answer"),
+    [
+        ({"hidden_layers": (5, 4)}, True),
+        ({"network": "recurrent", "units": 4}, True),
+        (PIXELS_AT_THE_END, False),
+        (ONE_AT_THE_END, True),
+    ],
+)
+def test_what_is_said_of_a_batch_of_one_is_so(fields: dict[str, Any], one_answer: bool, placement: Placement) -> None:
+    if fields.get("network") == "recurrent":
+        placement = "before_activation"
+    asked = Spec.model_validate({**fields, "batch_norm": {"placement": placement}, "seed": 1}).resolve("mnist")
+    network = TrainedNetwork(asked, WITH, starting_arrays(asked, WITH, 0))
+    images = np.random.default_rng(0).uniform(0, 1, (2, 1, 784)).astype(np.float32)
+    first, second = (network.probabilities(image, "batch") for image in images)
+    assert np.array_equal(first, second) is one_answer
+    (caution,) = cautions.of_prediction(asked, WITH, "batch", 1)
+    assert caution.code == "batch_of_one"
+    assert ("the same whatever the image shows" in caution.message) is one_answer
+    assert ("mean and variance of its own pixels" in caution.message) is not one_answer
+    assert "several images" in caution.message
 
 
 def test_a_batch_of_one_is_told_the_way_out() -> None:

@@ -16,12 +16,13 @@ from safetensors.numpy import load, save
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session, undefer
 
-from models import arms, checkpoints, dense
+from models import arms, checkpoints
 from models.arms import Claim
 from models.checkpoints import KEPT, Checkpoint, TrainingState
 from models.database import Database
 from models.spec import ArmName
 from models.tables import Arm, CheckpointPart
+from models.trained import starting_arrays
 
 SPEC = TWINS.resolve("mnist-5k")
 
@@ -78,7 +79,7 @@ number = st.none() | st.integers(0, 2**31)
 @st.composite
 def states(draw: st.DrawFn, arm: ArmName) -> TrainingState:
     """A network with any bits whatever in one of its arrays, the others as they start."""
-    arrays = dense.starting_arrays(SPEC, arm, 0)
+    arrays = starting_arrays(SPEC, arm, 0)
     name = draw(st.sampled_from(sorted(arrays)))
     patterns = arrays_of.arrays(np.uint32, arrays[name].shape, elements=st.integers(0, 2**32 - 1), fill=st.just(7))
     arrays[name] = draw(patterns).view(np.float32)
@@ -106,7 +107,7 @@ def test_what_is_read_is_to_the_bit_what_was_written(database: Database) -> None
 
 def test_numbers_that_are_none_come_back_as_they_went(database: Database) -> None:
     special = np.array([np.nan, -np.nan, np.inf, -np.inf, -0.0, 1e-45, 3.4e38, 1.0], np.float32)
-    arrays = dense.starting_arrays(SPEC, WITH, 0)
+    arrays = starting_arrays(SPEC, WITH, 0)
     arrays["hidden_1/gamma"] = special
     arrays["hidden_1/weights"] = np.asfortranarray(arrays["hidden_1/weights"])  # another order in memory
     arrays["hidden_2/weights"] = np.stack([arrays["hidden_2/weights"]] * 2)[1]  # a replicate's share of a stack

@@ -14,19 +14,11 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from models.dense import (
-    ACTIVATIONS,
-    Array,
-    Arrays,
-    DenseNetwork,
-    layer_names,
-    shapes,
-    softmax,
-    starting_arrays,
-    weights_sha256,
-)
+from models.arrays import ACTIVATIONS, Array, Arrays, softmax
+from models.dense import layer_names, shapes
 from models.errors import BatchStatisticsUndefined, NetworkDamaged
 from models.spec import Activation, ArmName, BatchNormSpec, Placement, ResolvedSpec, Spec, Statistics
+from models.trained import TrainedNetwork, starting_arrays, weights_sha256
 
 LESSON = Spec(seed=1).resolve("mnist-5k")
 EPSILON = 0.001
@@ -70,7 +62,7 @@ ACT: dict[Activation, Callable[[Exact], Exact]] = {
 }
 
 
-def by_the_book(network: DenseNetwork, images: Array, statistics: Statistics) -> tuple[Exact, Arrays]:
+def by_the_book(network: TrainedNetwork, images: Array, statistics: Statistics) -> tuple[Exact, Arrays]:
     """Return the logits written out layer by layer in float64, and the statistics of the batch met on the way."""
     arrays = {name: array.astype(np.float64) for name, array in network.arrays.items()}
     act = ACT[network.spec.activation]
@@ -192,7 +184,7 @@ def test_the_answer_is_that_of_the_equations(
     activation: Activation, placement: Placement, arm: ArmName, statistics: Statistics
 ) -> None:
     spec = small(activation, placement)
-    network = DenseNetwork(spec, arm, some_arrays(spec, arm))
+    network = TrainedNetwork(spec, arm, some_arrays(spec, arm))
     images = some_images(20)
     expected, _ = by_the_book(network, images, statistics)
     logits = network.logits(images, statistics)
@@ -206,7 +198,7 @@ def test_with_batch_statistics_what_is_normalized_has_mean_0_and_variance_1() ->
     spec = small("tanh", "after_activation", hidden_layers=(10,))
     arrays = starting_arrays(spec, WITH, 0)
     arrays["output/weights"] = np.eye(10, dtype=np.float32)
-    normalized = DenseNetwork(spec, WITH, arrays).logits(some_images(60), "batch")
+    normalized = TrainedNetwork(spec, WITH, arrays).logits(some_images(60), "batch")
     variance = np.tanh(some_images(60).astype(np.float64) @ arrays["hidden_1/weights"]).var(axis=0)
     np.testing.assert_allclose(normalized.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(normalized.var(axis=0), variance / (variance + EPSILON), atol=1e-4)
@@ -216,7 +208,7 @@ def test_with_batch_statistics_what_is_normalized_has_mean_0_and_variance_1() ->
 @pytest.mark.parametrize("placement", ["before_activation", "after_activation"])
 def test_a_batch_of_one_gets_the_same_answer_whatever_the_image(placement: Placement) -> None:
     spec = small(placement=placement)
-    network = DenseNetwork(spec, WITH, some_arrays(spec, WITH))
+    network = TrainedNetwork(spec, WITH, some_arrays(spec, WITH))
     answers = [network.logits(image[np.newaxis], "batch") for image in some_images(20)]
     for answer in answers:
         np.testing.assert_array_equal(answer, answers[0])
@@ -228,9 +220,9 @@ def test_a_batch_of_one_gets_the_same_answer_whatever_the_image(placement: Place
 def test_both_statistics_agree_when_the_population_is_the_batch(placement: Placement) -> None:
     spec = small("sigmoid", placement)
     images = some_images(50)
-    network = DenseNetwork(spec, WITH, some_arrays(spec, WITH))
+    network = TrainedNetwork(spec, WITH, some_arrays(spec, WITH))
     _, met = by_the_book(network, images, "batch")
-    agreeing = DenseNetwork(spec, WITH, network.arrays | met)
+    agreeing = TrainedNetwork(spec, WITH, network.arrays | met)
     by_batch = network.logits(images, "batch")
     np.testing.assert_allclose(agreeing.logits(images, "population"), by_batch, atol=2e-5)
     assert np.abs(network.logits(images, "population") - by_batch).max() > 0.1
@@ -239,7 +231,7 @@ def test_both_statistics_agree_when_the_population_is_the_batch(placement: Place
 @pytest.mark.parametrize("arm", ArmName)
 def test_with_population_statistics_no_image_depends_on_the_others(arm: ArmName) -> None:
     spec = small()
-    network = DenseNetwork(spec, arm, some_arrays(spec, arm))
+    network = TrainedNetwork(spec, arm, some_arrays(spec, arm))
     images = some_images(10)
     together = network.logits(images)
     singly = np.concatenate([network.logits(image[np.newaxis]) for image in images])
@@ -251,13 +243,15 @@ def test_the_placement_of_the_normalization_matters() -> None:
     before, after = small(placement="before_activation"), small(placement="after_activation")
     arrays = some_arrays(before, WITH)
     images = some_images(5)
-    difference = DenseNetwork(before, WITH, arrays).logits(images) - DenseNetwork(after, WITH, arrays).logits(images)
+    difference = TrainedNetwork(before, WITH, arrays).logits(images) - TrainedNetwork(after, WITH, arrays).logits(
+        images
+    )
     assert np.abs(difference).max() > 0.1
 
 
 def test_the_arm_without_batch_norm_has_no_batch_statistics() -> None:
     spec = small()
-    network = DenseNetwork(spec, WITHOUT, starting_arrays(spec, WITHOUT, 0))
+    network = TrainedNetwork(spec, WITHOUT, starting_arrays(spec, WITHOUT, 0))
     for ask in (network.logits, network.probabilities):
         with pytest.raises(BatchStatisticsUndefined) as raised:
             ask(some_images(1), "batch")
@@ -333,7 +327,7 @@ def test_a_sigmoid_of_huge_sums_is_0_or_1() -> None:
     arrays["hidden_1/weights"][:] = 0
     arrays["hidden_1/bias"][:] = [-1e30, 1e30] * 5
     arrays["output/weights"] = np.eye(10, dtype=np.float32)
-    logits = DenseNetwork(spec, WITHOUT, arrays).logits(some_images(1))
+    logits = TrainedNetwork(spec, WITHOUT, arrays).logits(some_images(1))
     assert logits[0].tolist() == [0, 1] * 5
 
 
@@ -355,7 +349,7 @@ def test_probabilities_sum_to_1_and_keep_the_order_of_any_finite_logits(logits: 
 def test_probabilities_are_the_softmax_of_the_logits() -> None:
     np.testing.assert_allclose(softmax(np.log(np.array([[1, 2, 5]], np.float32))), [[0.125, 0.25, 0.625]], rtol=1e-6)
     spec = small()
-    network = DenseNetwork(spec, WITH, some_arrays(spec, WITH))
+    network = TrainedNetwork(spec, WITH, some_arrays(spec, WITH))
     powers = np.exp(network.logits(some_images(4), "batch").astype(np.float64))
     np.testing.assert_allclose(
         network.probabilities(some_images(4), "batch"), powers / powers.sum(axis=1, keepdims=True), atol=1e-6
@@ -368,7 +362,7 @@ def test_probabilities_are_the_softmax_of_the_logits() -> None:
 @pytest.mark.parametrize("arm", ArmName)
 def test_arrays_that_do_not_fit_the_spec_are_refused(arm: ArmName) -> None:
     whole = starting_arrays(LESSON, arm, 0)
-    DenseNetwork(LESSON, arm, whole)
+    TrainedNetwork(LESSON, arm, whole)
     for name, array in whole.items():
         others = {key: value for key, value in whole.items() if key != name}
         damaged: list[dict[str, Any]] = [
@@ -381,15 +375,15 @@ def test_arrays_that_do_not_fit_the_spec_are_refused(arm: ArmName) -> None:
         ]
         for arrays in damaged:
             with pytest.raises(NetworkDamaged):
-                DenseNetwork(LESSON, arm, arrays)
+                TrainedNetwork(LESSON, arm, arrays)
     for kind in (np.float32, np.int64):
         extra: Any = np.zeros(3, kind)
         with pytest.raises(NetworkDamaged):
-            DenseNetwork(LESSON, arm, {**whole, "hidden_4/weights": extra})
+            TrainedNetwork(LESSON, arm, {**whole, "hidden_4/weights": extra})
 
 
 def test_the_arrays_of_one_arm_are_not_those_of_the_other() -> None:
     with pytest.raises(NetworkDamaged):
-        DenseNetwork(LESSON, WITH, starting_arrays(LESSON, WITHOUT, 0))
+        TrainedNetwork(LESSON, WITH, starting_arrays(LESSON, WITHOUT, 0))
     with pytest.raises(NetworkDamaged):
-        DenseNetwork(LESSON, WITHOUT, starting_arrays(LESSON, WITH, 0))
+        TrainedNetwork(LESSON, WITHOUT, starting_arrays(LESSON, WITH, 0))

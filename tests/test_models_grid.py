@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from models.errors import FieldError, InvalidInput
 from models.grid import FIELDS, MAX_EXPERIMENTS, SweepRequest
+from models.kind_fields import KIND_FIELDS, foreign
 from models.presets import LESSON, PRESETS
 from models.spec import BatchNormSpec, Spec
 
@@ -146,10 +147,13 @@ def test_every_field_of_a_spec_may_vary() -> None:
         *Spec.model_fields,
         *(f"batch_norm.{name}" for name in BatchNormSpec.model_fields),
     }
-    for name in FIELDS:
-        default = value_of(Spec().filled(), name)
-        value = default.model_dump() if isinstance(default, BatchNormSpec) else default
-        assert specs(grid={name: [value]}) == [Spec().filled() | {"preset": None}]
+    for network, fields in KIND_FIELDS.items():
+        usual = Spec(network=network).filled()
+        for name in set(FIELDS) - set(foreign(network)):
+            default = value_of(usual, name)
+            value = default.model_dump() if isinstance(default, BatchNormSpec) else default
+            assert specs(base={"network": network}, grid={name: [value]}) == [usual]
+        assert set(fields.own) <= set(FIELDS)
 
 
 def test_what_was_asked_comes_back_from_the_database_as_the_same_combinations() -> None:

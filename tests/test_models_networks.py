@@ -23,9 +23,9 @@ from builders import (
 from safetensors.numpy import load, save
 from sqlalchemy import select, update
 
-from models import arms, dense, networks
+from models import arms, networks
+from models.arrays import Arrays
 from models.database import Database
-from models.dense import Arrays
 from models.errors import (
     BnlabError,
     NetworkDamaged,
@@ -37,6 +37,7 @@ from models.errors import (
 )
 from models.spec import ArmName
 from models.tables import Network
+from models.trained import starting_arrays
 
 SPEC = TEN_UNITS.resolve("mnist-5k")
 
@@ -65,7 +66,7 @@ def overwrite(database: Database, arm_id: UUID, content: bytes, sha256: str | No
 
 
 def test_a_network_comes_back_bit_for_bit(database: Database) -> None:
-    odd = dense.starting_arrays(SPEC, WITH, 0)
+    odd = starting_arrays(SPEC, WITH, 0)
     odd["hidden_1/beta"][:4] = np.array([-0.0, 1e-45, 3.4028235e38, np.nan], np.float32)
     experiment_id = succeeded(database, TEN_UNITS, {WITH: odd})
     trained = read(database, experiment_id)

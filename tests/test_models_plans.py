@@ -32,10 +32,10 @@ from models.admission import Quota
 from models.arms import Sample
 from models.checkpoints import Checkpoint, TrainingState
 from models.database import Database
-from models.dense import starting_arrays
 from models.news import Known
 from models.spec import ArmName, Status
 from models.tables import Experiment
+from models.trained import starting_arrays
 
 EXPERIMENTS = 4_000
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from models.kind_fields import DENSE, KIND_FIELDS, sides
 from models.presets import PRESETS
 from models.spec import (
     MAX_HIDDEN_LAYERS,
@@ -22,7 +23,6 @@ from models.spec import (
     ResolvedSpec,
     Spec,
     training_bytes,
-    weights_count,
 )
 
 Json = dict[str, Any]
@@ -51,33 +51,52 @@ def _lengths(training_batches: int) -> st.SearchStrategy[Json]:
     )
 
 
-BATCH_NORMS = st.fixed_dictionaries(
-    {},
-    optional={
-        "momentum": st.floats(0, 1, exclude_max=True),
-        "epsilon": st.floats(1e-30, 1),
-        "placement": st.sampled_from(["before_activation", "after_activation"]),
-        "implementation": st.sampled_from(["equations", "tf_nn", "keras_layer"]),
-        "update_population_statistics": st.booleans(),
+COMMON: dict[str, st.SearchStrategy[Any]] = {
+    "activation": st.sampled_from(["relu", "sigmoid", "tanh", "leaky_relu", "elu", "gelu", "linear"]),
+    "learning_rate": st.floats(1e-30, 100) | st.integers(1, 100),
+    "weight_scale": st.floats(1e-30, 100),
+    "batch_size": st.integers(2, 1_000),
+    "replicates": st.integers(1, MAX_REPLICATES),
+    "seed": st.none() | st.integers(0, MAX_SEED - 63),
+    "dataset": st.none() | st.sampled_from(["mnist", "mnist-5k"]),
+    "device": st.sampled_from(["auto", "cpu", "gpu"]),
+    "preset": st.none() | st.sampled_from([name for name in PRESETS if PRESETS[name].settings["network"] == "dense"]),
+}
+OWN: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    "dense": {"hidden_layers": st.lists(st.integers(1, 350), min_size=1, max_size=MAX_HIDDEN_LAYERS)},
+    "convolutional": {
+        "feature_maps": st.lists(st.integers(1, 16), min_size=3, max_size=3),
+        "kernel_size": st.integers(1, 7),
+        "strides": st.lists(st.integers(1, 2), min_size=3, max_size=3),
+        "data_format": st.sampled_from(["channels_last", "channels_first"]),
     },
-)
-OTHERS: st.SearchStrategy[Json] = st.fixed_dictionaries(
-    {},
-    optional={
-        "network": st.just("dense"),
-        "activation": st.sampled_from(["relu", "sigmoid", "tanh", "leaky_relu", "elu", "gelu", "linear"]),
-        "learning_rate": st.floats(1e-30, 100) | st.integers(1, 100),
-        "weight_scale": st.floats(1e-30, 100),
-        "hidden_layers": st.lists(st.integers(1, 350), min_size=1, max_size=MAX_HIDDEN_LAYERS),
-        "batch_size": st.integers(2, 1_000),
-        "replicates": st.integers(1, MAX_REPLICATES),
-        "seed": st.none() | st.integers(0, MAX_SEED - 63),
-        "dataset": st.none() | st.sampled_from(["mnist", "mnist-5k"]),
-        "device": st.sampled_from(["auto", "cpu", "gpu"]),
-        "batch_norm": BATCH_NORMS,
-        "preset": st.none() | st.sampled_from(list(PRESETS)),
-    },
-)
+    "recurrent": {"units": st.integers(1, 128)},
+}
+
+
+def _of_kind(network: str) -> st.SearchStrategy[Json]:
+    placements = ["before_activation"] if network == "recurrent" else ["before_activation", "after_activation"]
+    batch_norm = st.fixed_dictionaries(
+        {},
+        optional={
+            "momentum": st.floats(0, 1, exclude_max=True),
+            "epsilon": st.floats(1e-30, 1),
+            "placement": st.sampled_from(placements),
+            "implementation": st.sampled_from(["equations", "tf_nn", "keras_layer"]),
+            "update_population_statistics": st.booleans(),
+        },
+    )
+    named: dict[str, st.SearchStrategy[Any]] = {} if network == "dense" else {"network": st.just(network)}
+    given_network = {"network": st.just(network)} if network == "dense" else {}
+    of_arrays = {"strides", "feature_maps"} & set(OWN[network])  # one for each other: both or neither
+    together = {name: OWN[network][name] for name in of_arrays}
+    single = {name: strategy for name, strategy in OWN[network].items() if name not in of_arrays}
+    return st.fixed_dictionaries(
+        {**named, **together}, optional={**COMMON, **given_network, **single, "batch_norm": batch_norm}
+    )
+
+
+OTHERS: st.SearchStrategy[Json] = st.sampled_from(list(OWN)).flatmap(_of_kind)
 LENGTHS: st.SearchStrategy[Json] = st.just({}) | st.integers(1, MAX_TRAINING_BATCHES).flatmap(_lengths)
 SPECS: st.SearchStrategy[Json] = st.builds(lambda others, lengths: others | lengths, OTHERS, LENGTHS)
 
@@ -105,15 +124,95 @@ def test_a_resolved_spec_keeps_what_was_given_and_leaves_nothing_open(asked: Jso
 
 
 @given(SPECS)
-def test_filling_takes_what_is_given_then_the_preset_then_the_default(asked: Json) -> None:
+def test_filling_takes_what_is_given_then_the_preset_then_what_is_usual_then_the_default(asked: Json) -> None:
     asked = {field: value for field, value in asked.items() if field != "batches_per_sample"}
-    filled = json.loads(json.dumps(parse(asked).filled(), default=lambda part: part.model_dump()))
+    network = asked.get("network", "dense")
+    resolved = parse(asked | {"seed": 1}).resolve("mnist").model_dump(mode="json")
+    usual = KIND_FIELDS[network].usual
     settings = PRESETS[asked["preset"]].settings if asked.get("preset") else {}
-    batch_norm = {**Spec().batch_norm.model_dump(), **settings.get("batch_norm", {}), **asked.get("batch_norm", {})}
-    expected = {**Spec().model_dump(mode="json"), **settings, **asked, "batch_norm": batch_norm}
+    parts = [Spec().batch_norm.model_dump(), *(each.get("batch_norm", {}) for each in (usual, settings, asked))]
+    batch_norm = {name: value for part in parts for name, value in part.items()}
+    everything = {name: field.default for name, field in Spec.model_fields.items()}
+    expected = {**everything, **usual, **settings, **asked, "seed": 1, "network": network, "batch_norm": batch_norm}
+    expected["dataset"] = asked.get("dataset") or "mnist"
     if "training_batches" in asked:
         expected["batches_per_sample"] = min(500, math.ceil(asked["training_batches"] / 40))
-    assert filled == expected
+    strides = resolved.get("strides", [])
+    if not asked.get("strides"):
+        expected["strides"] = strides  # they follow from the other fields, see below
+    own = {name for kind, fields in KIND_FIELDS.items() for name in fields.own if kind == network}
+    foreign = {name for fields in KIND_FIELDS.values() for name in fields.own} - own
+    assert resolved == json.loads(json.dumps({name: expected[name] for name in everything if name not in foreign}))
+
+
+@given(st.integers(1, MAX_HIDDEN_LAYERS), st.integers(1, 28))
+def test_strides_that_are_left_out_halve_the_picture_while_it_is_large_and_always_fit(layers: int, kernel: int) -> None:
+    asked = {"network": "convolutional", "feature_maps": [1] * layers, "kernel_size": kernel, "batch_size": 2}
+    resolved = parse(asked).resolve("mnist")
+    assert len(resolved.strides) == layers
+    assert set(resolved.strides) <= {1, 2}
+    assert list(resolved.strides) == sorted(resolved.strides, reverse=True)
+    assert min(sides(resolved.strides)) >= min(kernel, 28)
+
+
+CONVOLUTIONAL: Json = {"network": "convolutional"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "field", "words"),
+    [
+        ({"hidden_layers": [100], **CONVOLUTIONAL}, "hidden_layers", ("dense", "convolutional")),
+        ({"units": 8, **CONVOLUTIONAL}, "units", ("recurrent", "convolutional")),
+        ({"feature_maps": [8]}, "feature_maps", ("convolutional", "dense")),
+        ({"kernel_size": 3, "network": "recurrent"}, "kernel_size", ("convolutional", "recurrent")),
+        ({"data_format": "channels_last"}, "data_format", ("convolutional", "dense")),
+        ({"strides": [], "network": "recurrent"}, "strides", ("convolutional", "recurrent")),
+        ({"units": 64, "preset": "relu-0.01-good-weights-2000"}, "units", ("recurrent", "dense")),
+    ],
+)
+def test_a_field_of_another_kind_is_refused_and_its_kind_is_named(
+    asked: Json, field: str, words: tuple[str, ...]
+) -> None:
+    assert refused(asked) == [field]
+    with pytest.raises(ValidationError) as raised:
+        parse(asked)
+    allowed = raised.value.errors()[0]["ctx"]["allowed"]
+    assert all(word in allowed for word in words)
+
+
+@pytest.mark.parametrize(
+    ("asked", "field", "allowed"),
+    [
+        ({"kernel_size": 9, "feature_maps": [8] * 3, "strides": [2, 2, 2]}, "kernel_size", "7×7 pixels, .*layer 3"),
+        ({"kernel_size": 15, "feature_maps": [8] * 2, "strides": [2, 1]}, "kernel_size", "14×14 pixels, .*layer 2"),
+        ({"kernel_size": 1, "feature_maps": [8] * 2, "strides": [28, 2]}, "strides.1", "at most 1: .*layer 2"),
+        ({"kernel_size": 1, "feature_maps": [8] * 3, "strides": [8, 2, 3]}, "strides.2", "at most 2: .*layer 3"),
+        ({"feature_maps": [8, 8], "strides": [1]}, "strides", "one for each of the 2"),
+        ({"feature_maps": [8], "strides": [1, 1]}, "strides", "one for each of the 1"),
+        ({"feature_maps": [21], "strides": [1]}, "feature_maps.0", "at most 20 of 28×28"),
+        ({"feature_maps": [8, 84], "strides": [2, 1]}, "feature_maps.1", "at most 83 of 14×14"),
+        ({"feature_maps": [83] * 16, "strides": [2] + [1] * 15}, "feature_maps", "at most 50000000 multiplications"),
+        ({"feature_maps": [20], "strides": [1], "kernel_size": 28, "batch_size": 1000}, "batch_size", "at most 7"),
+    ],
+)
+def test_convolutions_that_do_not_fit_are_refused_and_the_layer_is_named(asked: Json, field: str, allowed: str) -> None:
+    assert refused(CONVOLUTIONAL | asked) == [field]
+    with pytest.raises(ValidationError, match=allowed):
+        parse(CONVOLUTIONAL | asked)
+
+
+def test_recurrent_batch_normalization_stands_where_its_paper_puts_it() -> None:
+    asked: Json = {"network": "recurrent", "batch_norm": {"placement": "after_activation"}}
+    assert refused(asked) == ["batch_norm.placement"]
+    parse({"network": "recurrent", "batch_norm": {"placement": "before_activation"}})
+
+
+def test_a_preset_of_another_kind_gives_what_fits_the_kind_that_is_asked_for() -> None:
+    asked = {"network": "convolutional", "preset": "depth-10-sigmoid-layers"}
+    resolved = parse(asked).resolve("mnist").model_dump(mode="json")
+    assert resolved["activation"] == "sigmoid"
+    assert "hidden_layers" not in resolved
+    assert resolved["feature_maps"] == [8, 16, 32, 32, 32, 32]
 
 
 @given(SPECS, st.randoms())
@@ -153,7 +252,16 @@ BOUNDS: list[tuple[str, Any, Any]] = [  # field, the last values inside, the fir
     ("batch_norm.placement", ["after_activation"], ["after", "", None]),
     ("batch_norm.implementation", ["equations", "tf_nn", "keras_layer"], ["layer", "tf.nn", None]),
     ("batch_norm", [{}], [None, [], True, "default"]),
-    ("network", ["dense"], ["convolutional", None]),
+    ("network", ["dense", "convolutional", "recurrent"], ["transformer", "Dense", "", None, 1]),
+    (
+        "feature_maps",
+        [[1], [1, 1, 512], [8] * MAX_HIDDEN_LAYERS],
+        [[], [8, 0], [8, 513], [8] * (MAX_HIDDEN_LAYERS + 1), 8, None],
+    ),
+    ("kernel_size", [1, 7], [0, -1, 29, 3.0, "3", None]),
+    ("strides", [[], [2, 2, 1, 1, 1, 1]], [[0, 1, 1, 1, 1, 1], [29], 2, None]),
+    ("data_format", ["channels_last", "channels_first"], ["NHWC", "", None]),
+    ("units", [1, 512], [0, -1, 513, 64.0, "64", None, [64]]),
     (
         "activation",
         ["relu", "sigmoid", "tanh", "leaky_relu", "elu", "gelu", "linear"],
@@ -165,12 +273,17 @@ BOUNDS: list[tuple[str, Any, Any]] = [  # field, the last values inside, the fir
 ]
 
 
+#: The kind of network that each field of one kind only belongs to.
+KIND_OF = {field: kind for kind, fields in KIND_FIELDS.items() for field in fields.own if kind != "dense"}
+
+
 def nested(field: str, value: Any) -> Json:
     """Return a spec with one field set, the field named as in an error."""
     if field == "hidden_layers.1":
         return {"hidden_layers": [100, value]}
     outer, _, inner = field.partition(".")
-    return {outer: {inner: value} if inner else value}
+    kind = {"network": KIND_OF[outer]} if outer in KIND_OF else {}
+    return {**kind, outer: {inner: value} if inner else value}
 
 
 @pytest.mark.parametrize(("field", "inside", "outside"), BOUNDS)
@@ -178,7 +291,8 @@ def test_each_bound_is_kept_and_named(field: str, inside: list[Any], outside: li
     for value in inside:
         parse(nested(field, value))
     for value in outside:
-        assert refused(nested(field, value)) == [field], value
+        (named,) = refused(nested(field, value))
+        assert named == field or (named in (f"{field}.0", f"{field}.1") and isinstance(value, list)), value
 
 
 def test_the_bounds_above_speak_of_every_field() -> None:
@@ -220,7 +334,7 @@ def test_replicates_are_refused_exactly_when_they_need_too_much_memory(layers: l
     asked = {"hidden_layers": layers, "replicates": replicates}
     # each weight four times: before and after the batch, its gradient; as float32
     needed = 4 * 4 * replicates * sum(a * b for a, b in pairwise([784, *layers, 10]))
-    assert needed == training_bytes(tuple(layers), replicates)
+    assert needed == training_bytes(DENSE.weights({"hidden_layers": layers}), replicates)
     if needed > MAX_TRAINING_BYTES:
         assert refused(asked) == ["replicates"]
     else:
@@ -232,7 +346,7 @@ def test_the_memory_bound_is_computed_and_named() -> None:
     with pytest.raises(ValidationError) as raised:
         parse(asked)
     (error,) = raised.value.errors()
-    weights = weights_count((2000, 2000, 2000))
+    weights = DENSE.weights({"hidden_layers": (2000, 2000, 2000)})
     assert weights == 784 * 2000 + 2 * 2000 * 2000 + 2000 * 10
     allowed = error["ctx"]["allowed"]
     assert error["ctx"]["received"] == 14

@@ -20,9 +20,9 @@ from visitors import Visitor, answers, draw, is_accessible, points, wait_for_sta
 from bench.server import Server, running_api
 from models import arms, keys
 from models.database import Database
-from models.dense import starting_arrays
 from models.scopes import Scope
 from models.spec import ArmName, Spec
+from models.trained import starting_arrays
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +189,150 @@ def test_more_batches_get_as_many_points_as_is_usual(server: Server, visitor: Vi
     page.fill("#field-training_batches", "100")
     page.locator("#field-training_batches").blur()
     expect(page.locator("#field-batches_per_sample")).to_have_value("")
+
+
+OWN = {
+    "dense": ["hidden_layers"],
+    "convolutional": ["feature_maps", "kernel_size", "strides", "data_format"],
+    "recurrent": ["units"],
+}
+
+
+def shown_own_fields(page: Page) -> list[str]:
+    page.locator("#more").evaluate("more => more.open = true")
+    return [name for names in OWN.values() for name in names if page.locator(f"#field-{name}").is_visible()]
+
+
+def sent(visitor: Visitor, path: str) -> Any:
+    """Return what was sent there last."""
+    return json.loads(
+        next(r.post_data or "" for r in reversed(visitor.requests) if r.url.endswith(path) and r.post_data)
+    )
+
+
+def test_each_kind_of_network_has_its_own_fields_and_what_is_usual_for_it(server: Server, visitor: Visitor) -> None:
+    page = visitor.open(server.url)
+    page.wait_for_selector("#submit")
+    assert shown_own_fields(page) == OWN["dense"]
+    usual = {
+        "convolutional": ("relu", "0.1", "800", "64", "0.9", "convolutional 8-16-32-32-32-32"),
+        "recurrent": ("tanh", "0.5", "2000", "60", "0.9", "LSTM of 64"),
+        "dense": ("relu", "0.01", "50000", "60", "0.99", "100-100-100"),
+    }
+    fields = ("activation", "learning_rate", "training_batches", "batch_size", "batch_norm-momentum")
+    for kind, (*values, size) in usual.items():
+        page.select_option("#field-network", kind)
+        assert shown_own_fields(page) == OWN[kind]
+        expect(page.locator("#field-preset")).to_have_value("")  # a preset is of one kind
+        for name, value in zip(fields, values, strict=True):
+            expect(page.locator(f"#field-{name}")).to_have_value(value)
+        expect(page.locator("#field-batches_per_sample")).to_have_value("")
+        page.click("#submit")
+        expect(page.locator("#watch-setting")).to_contain_text(size)
+        made = httpx.get(f"{server.url}/experiments?limit=1").json()["experiments"][0]["spec"]
+        plain = httpx.post(f"{server.url}/experiments", json={"network": kind}).json()["spec"]
+        assert {**made, "seed": 0} == {**plain, "seed": 0}
+    assert is_accessible(page)
+
+
+def test_what_was_typed_stays_where_another_kind_of_network_has_it_too(
+    server: Server, database: Database, visitor: Visitor
+) -> None:
+    page = visitor.open(server.url)
+    page.wait_for_selector("#submit")
+    page.fill("#field-learning_rate", "0.25")
+    page.locator("#more").evaluate("more => more.open = true")
+    page.fill("#field-hidden_layers", "9")
+    page.select_option("#field-network", "convolutional")
+    page.fill("#field-feature_maps", "4, 8")
+    page.fill("#field-strides", "2, 3")
+    page.locator("#field-strides").blur()
+    again = visitor.open(page.url)
+    again.wait_for_selector("#submit")
+    for each in (page, again):
+        each.click("#submit")
+        expect(each.locator("#watch-setting")).to_contain_text("relu · rate 0.25 · weights 0.05 · 800 batches of 64")
+        expect(each.locator("#watch-setting")).to_contain_text("convolutional 4-8")
+        body = sent(visitor, "/experiments")
+        assert (body["feature_maps"], body["strides"]) == ([4, 8], [2, 3])
+        assert not {"hidden_layers", "units", "preset"} & set(body)
+    page.select_option("#field-network", "dense")
+    expect(page.locator("#field-hidden_layers")).to_have_value("9")
+    expect(page.locator("#field-learning_rate")).to_have_value("0.25")
+    page.select_option("#field-preset", "relu-1-bad-weights-50000")
+    expect(page.locator("#field-hidden_layers")).to_have_value("100, 100, 100")
+
+
+def test_a_watched_network_of_another_kind_is_taken_into_the_form(
+    server: Server, database: Database, visitor: Visitor
+) -> None:
+    spec = Spec(network="recurrent", units=5, training_batches=20, dataset="mnist-5k", seed=1)
+    page = visitor.open(f"{server.url}/#experiment={succeeded(database, spec)}")
+    wait_for_status(page, "succeeded")
+    expect(page.locator("#watch-setting")).to_contain_text(
+        "tanh · rate 0.5 · weights 0.05 · 20 batches of 60 · LSTM of 5"
+    )
+    page.click("#use-settings")
+    assert shown_own_fields(page) == OWN["recurrent"]
+    for name, value in {"network": "recurrent", "units": "5", "activation": "tanh", "training_batches": "20"}.items():
+        expect(page.locator(f"#field-{name}")).to_have_value(value)
+    page.click("#submit")
+    wait_for_status(page, "queued")
+    assert sent(visitor, "/experiments")["units"] == 5
+
+
+def test_where_networks_vary_each_has_what_is_usual_for_it(server: Server, visitor: Visitor) -> None:
+    page = visitor.open(server.url)
+    page.wait_for_selector("#submit")
+    page.locator("#vary").evaluate("vary => vary.open = true")
+    page.select_option("#field-axis-0", "network")
+    page.fill("#field-values-0", "dense, convolutional, recurrent")
+    assert shown_own_fields(page) == []
+    for name in ("activation", "learning_rate", "training_batches"):
+        expect(page.locator(f"#field-{name}")).to_have_value("")
+    assert page.locator("#field-learning_rate").get_attribute("placeholder") == "the usual one"
+    expect(page.locator("#field-axis-1 option[value=units]")).to_be_disabled()
+    page.fill("#field-training_batches", "100")
+    page.locator("#field-training_batches").blur()
+    again = visitor.open(page.url)
+    again.wait_for_selector("#submit")
+    for each in (page, again):
+        expect(each.locator("#submit")).to_have_text("Train 3 experiments, both networks each")
+        each.click("#submit")
+        expect(each.locator("#sweep-panels .panel")).to_have_count(3)
+        made = httpx.get(f"{server.url}/sweeps/{httpx.get(f'{server.url}/sweeps').json()['sweeps'][0]['id']}").json()
+        specs = [row["experiment"]["spec"] for row in made["experiments"]]
+        assert [spec["learning_rate"] for spec in specs] == [0.01, 0.1, 0.5]
+        assert [spec["activation"] for spec in specs] == ["relu", "relu", "tanh"]
+        assert {spec["training_batches"] for spec in specs} == {100}
+    page.select_option("#field-axis-0", "")
+    expect(page.locator("#field-activation")).to_have_value("relu")
+    expect(page.locator("#field-learning_rate")).to_have_value("0.01")
+    expect(page.locator("#field-training_batches")).to_have_value("100")
+    assert shown_own_fields(page) == OWN["dense"]
+
+
+def test_a_field_of_another_network_does_not_vary(server: Server, visitor: Visitor) -> None:
+    page = visitor.open(server.url)
+    page.wait_for_selector("#submit")
+    page.locator("#vary").evaluate("vary => vary.open = true")
+    page.select_option("#field-axis-0", "hidden_layers")
+    page.select_option("#field-network", "recurrent")
+    expect(page.locator("#field-axis-0")).to_have_value("")
+    page.select_option("#field-axis-0", "units")
+    page.fill("#field-values-0", "4, 8")
+    page.click("#submit")
+    expect(page.locator("#sweep-panels .panel")).to_have_count(2)
+    assert sent(visitor, "/sweeps")["grid"] == {"units": [4, 8]}
+
+
+def test_an_error_stands_beside_the_field_of_a_kind_of_network(server: Server, visitor: Visitor) -> None:
+    page = visitor.open(server.url)
+    page.wait_for_selector("#submit")
+    page.select_option("#field-network", "convolutional")
+    page.locator("#field-strides").evaluate("field => field.value = '2, 2'")
+    page.click("#submit")
+    assert "one for each of the 6 feature_maps" in error_of(page, "strides")
 
 
 def test_a_lost_answer_to_a_submit_makes_nothing_twice(server: Server, visitor: Visitor) -> None:
@@ -437,6 +581,28 @@ def test_any_experiments_are_compared_in_one_chart_and_one_table(
     expect(page.locator("#compare")).to_be_hidden()
 
 
+def test_networks_of_all_kinds_are_listed_and_compared(server: Server, database: Database, visitor: Visitor) -> None:
+    small = {"training_batches": 20, "dataset": "mnist-5k", "seed": 1}
+    kinds: list[dict[str, Any]] = [
+        {"network": "dense"},
+        {"network": "convolutional", "feature_maps": (4, 8)},
+        {"network": "convolutional", "feature_maps": (4,)},
+        {"network": "recurrent", "units": 5},
+    ]
+    ids = [succeeded(database, Spec.model_validate({**small, **kind})) for kind in kinds]
+    page = visitor.open(f"{server.url}/#compare={','.join(map(str, ids))}")
+    for id, size in zip(ids, ("100-100-100", "convolutional 4-8", "convolutional 4", "LSTM of 5"), strict=True):
+        expect(page.locator(f"#runs-list li[data-id='{id}'] button")).to_contain_text(size)
+    rows = page.locator("#compare-table tbody tr")
+    expect(rows).to_have_count(4)
+    expect(rows.nth(0)).to_contain_text("network dense")
+    expect(rows.nth(1)).to_contain_text("feature maps [4,8]")
+    expect(rows.nth(2)).to_contain_text("feature maps [4]")
+    expect(rows.nth(3)).to_contain_text("network recurrent, activation tanh, learning rate 0.5")
+    for word in ("undefined", "kernel size", "hidden layers"):  # there is one of each
+        expect(page.locator("#compare-table")).not_to_contain_text(word)
+
+
 def test_the_way_back_leads_to_what_was_watched_before(server: Server, database: Database, visitor: Visitor) -> None:
     first = succeeded(database)
     second = succeeded(database, TINY_SPEC.model_copy(update={"learning_rate": 0.25}))
@@ -534,6 +700,32 @@ def test_the_networks_of_the_watched_experiment_answer(server: Server, database:
     assert len(answers(page)) == 4
     asked = [json.loads(request.post_data or "") for request in visitor.requests if request.url.endswith("/predict")]
     assert {one["experiment"] for one in asked} == {page.url.partition("experiment=")[2].partition("&")[0]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "size", "remark", "reason"),
+    [
+        ({"hidden_layers": (5,)}, "5", "the same answer, whatever is drawn", "a batch of one has variance 0"),
+        ({"network": "convolutional", "feature_maps": (4, 8)}, "convolutional 4-8", "its own pixels", "own pixels"),
+        ({"network": "recurrent", "units": 5}, "LSTM of 5", "the same answer, whatever is drawn", "has variance 0"),
+    ],
+)
+def test_what_is_said_of_batch_statistics_is_true_for_the_network(
+    server: Server, database: Database, visitor: Visitor, fields: dict[str, Any], size: str, remark: str, reason: str
+) -> None:
+    spec = Spec.model_validate({**fields, "training_batches": 20, "dataset": "mnist-5k", "seed": 1})
+    page = visitor.open(f"{server.url}/#experiment={succeeded(database, spec)}")
+    wait_for_status(page, "succeeded")
+    digits, remarks = set(), page.locator("#answers [data-arm=with_batch_norm][data-statistics=batch]")
+    for sample in range(12):
+        page.locator("#samples button").nth(sample).click()
+        expect(page.locator("#digit-network")).to_contain_text(f"{size}.")
+        digits.add(answers(page)["with_batch_norm", "batch"])
+    expect(remarks).to_contain_text(remark)
+    assert reason in page.locator("#digit-why").inner_text()
+    assert page.locator("#digit-why span").filter(visible=True).count() == 1
+    if size != "convolutional 4-8":
+        assert len(digits) == 1
 
 
 def test_without_a_trained_network_the_pad_says_what_to_do(tmp_path: Path, visitor: Visitor) -> None:

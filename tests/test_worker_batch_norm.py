@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from models.dense import Array
+from models.arrays import Array
 from models.spec import BatchNormSpec, Implementation
 from worker.tensorflow_setup import prepare_tensorflow
 

@@ -6,8 +6,8 @@ import pytest
 from bench.drawn_digits import made_smaller, normalized, share_right
 from bench.handwriting import Drawing, drawings
 from models.datasets import Dataset
-from models.dense import DenseNetwork
 from models.spec import ArmName, Spec
+from models.trained import TrainedNetwork
 from worker.tensorflow_setup import prepare_tensorflow
 
 prepare_tensorflow(1)
@@ -33,7 +33,7 @@ def test_normalized_drawings_are_recognised_and_others_hardly(digits: Dataset, d
     spec = Spec(training_batches=2_000, batches_per_sample=2_000, seed=1).resolve("mnist-5k")
     *_, end = train(spec, ArmName.WITH_BATCH_NORM, ResidentData(digits))
     assert end.trained is not None
-    network = DenseNetwork(spec, ArmName.WITH_BATCH_NORM, end.trained[0].arrays)
+    network = TrainedNetwork(spec, ArmName.WITH_BATCH_NORM, end.trained[0].arrays)
     labels = np.array([drawing.digit for drawing in drawn])
     right, only_smaller = (share_right(network, images, labels) for images in (normalized(drawn), made_smaller(drawn)))
     print(f"normalized {right:.3f}, only made smaller {only_smaller:.3f}")

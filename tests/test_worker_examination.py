@@ -7,13 +7,13 @@ from threadpoolctl import threadpool_info
 
 from models import results
 from models.datasets import Dataset
-from models.dense import DenseNetwork, starting_arrays
 from models.spec import ArmName, ResolvedSpec, Spec, Statistics
+from models.trained import TrainedNetwork, starting_arrays
 from worker.examination import SINGLE_PREDICTIONS, examine
 from worker.tensorflow_setup import prepare_tensorflow
 
 SPECS = [
-    Spec(**{**dict(TINY_SPEC), "activation": activation, "hidden_layers": layers}).resolve("mnist-5k")
+    Spec(**{**TINY_SPEC.model_dump(), "activation": activation, "hidden_layers": layers}).resolve("mnist-5k")
     for activation, layers in (("relu", (8,)), ("sigmoid", (100, 100, 100)), ("gelu", (33, 7)))
 ]
 
@@ -21,7 +21,7 @@ SPECS = [
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.activation)
 @pytest.mark.parametrize("arm", list(ArmName))
 def test_single_predictions_are_those_of_one_image_at_a_time(spec: ResolvedSpec, arm: ArmName, digits: Dataset) -> None:
-    network = DenseNetwork(spec, arm, starting_arrays(spec, arm, 0))
+    network = TrainedNetwork(spec, arm, starting_arrays(spec, arm, 0))
     found = examine(network, digits, 0)
     images = digits.test_images[:SINGLE_PREDICTIONS].astype(np.float32) / np.float32(255)
     each: dict[Statistics, results.TestResult | None] = {"population": found.population, "batch": found.batch}
@@ -35,7 +35,7 @@ def test_single_predictions_are_those_of_one_image_at_a_time(spec: ResolvedSpec,
 
 def test_with_batch_statistics_each_batch_of_a_stack_has_its_own(digits: Dataset) -> None:
     spec, arm = SPECS[0], ArmName.WITH_BATCH_NORM
-    network = DenseNetwork(spec, arm, starting_arrays(spec, arm, 0))
+    network = TrainedNetwork(spec, arm, starting_arrays(spec, arm, 0))
     batches = digits.test_images[:60].astype(np.float32).reshape(3, 20, -1) / np.float32(255)
     together = network.logits(batches, "batch")
     for batch, logits in zip(batches, together, strict=True):

@@ -10,7 +10,7 @@ from conftest import wait_until
 from sqlalchemy import event, select, update
 from sqlalchemy.exc import OperationalError
 
-from models import arms, clock, curves, dense, experiments, leases
+from models import arms, clock, curves, experiments, leases
 from models.arms import Claim, Sample
 from models.checkpoints import Checkpoint, TrainingState
 from models.database import Database
@@ -18,6 +18,7 @@ from models.errors import FenceLost
 from models.settings import Settings
 from models.spec import Status
 from models.tables import Arm, CheckpointPart
+from models.trained import starting_arrays
 from worker.lease import Lease
 from worker.recorder import Recorder
 from worker.training import Progress
@@ -130,7 +131,7 @@ class Away:
 
 
 def state(held: Claim) -> TrainingState:
-    return TrainingState(dense.starting_arrays(held.spec, held.name, 0), None, None)
+    return TrainingState(starting_arrays(held.spec, held.name, 0), None, None)
 
 
 def chunk(held: Claim, done: int) -> Progress:

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from models.arrays import softmax
 from models.datasets import Dataset
-from models.dense import DenseNetwork, softmax
 from models.results import NetworkResult
 from models.spec import Activation, ArmName, BatchNormSpec, Implementation, ResolvedSpec, Spec
+from models.trained import TrainedNetwork
 from worker.examination import examine
 from worker.tensorflow_setup import prepare_tensorflow
 
@@ -15,14 +16,14 @@ prepare_tensorflow(1)
 
 import tensorflow as tf  # noqa: E402  (after its threads are set)
 
-from worker import dense  # noqa: E402
+from worker import dense, forward  # noqa: E402
 from worker.resident import ResidentData  # noqa: E402
 from worker.training import train  # noqa: E402
 
 PUBLISHED = {ArmName.WITHOUT_BATCH_NORM: 0.8286, ArmName.WITH_BATCH_NORM: 0.9578}
 SEEDS = (1, 2, 3, 4, 5)
 
-Runs = dict[ArmName, list[tuple[DenseNetwork, NetworkResult]]]
+Runs = dict[ArmName, list[tuple[TrainedNetwork, NetworkResult]]]
 
 
 def lesson(seed: int) -> ResolvedSpec:
@@ -38,7 +39,7 @@ def runs(full_mnist: Dataset) -> Runs:
         for arm in ArmName:
             end = list(train(lesson(seed), arm, data))[-1].trained
             assert end is not None
-            network = DenseNetwork(lesson(seed), arm, end[0].arrays)
+            network = TrainedNetwork(lesson(seed), arm, end[0].arrays)
             found[arm].append((network, examine(network, full_mnist, end[0].validation_correct)))
     return found
 
@@ -74,13 +75,15 @@ def test_numpy_answers_as_tensorflow_does_on_all_test_images(runs: Runs, full_mn
     images = full_mnist.test_images.astype(np.float32) / np.float32(255)  # [10000, 784]
     for arm in ArmName:
         network, _ = runs[arm][0]
-        tensors = dense.by_unit({name: tf.constant(array[np.newaxis]) for name, array in network.arrays.items()})
-        theirs = dense.evaluation_logits(network.spec, arm, tensors, tensors, tf.constant(images[np.newaxis]))
+        tensors = dense.held(
+            {name: tf.constant(array[np.newaxis]) for name, array in network.arrays.items()}, tf.range(784)
+        )
+        theirs = forward.evaluation_logits(network.spec, arm, tensors, tensors, tf.constant(images[np.newaxis]))
         gap = np.abs(network.probabilities(images) - softmax(theirs.numpy()[0])).max()
         print(f"{arm.value}, population statistics: largest difference {gap:.1e}")
         assert gap <= 1e-5
         if arm is ArmName.WITH_BATCH_NORM:
-            theirs, _ = dense.training_logits(network.spec, arm, tensors, tensors, tf.constant(images[np.newaxis]))
+            theirs, _ = forward.training_logits(network.spec, arm, tensors, tensors, tf.constant(images[np.newaxis]))
             gap = np.abs(network.probabilities(images, "batch") - softmax(theirs.numpy()[0])).max()
             print(f"{arm.value}, batch statistics: largest difference {gap:.1e}")
             assert gap <= 1e-5

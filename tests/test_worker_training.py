@@ -7,10 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from models.arms import Sample
+from models.arrays import Array, softmax
 from models.datasets import Dataset
-from models.dense import Array, DenseNetwork, softmax, starting_arrays, weights_sha256
 from models.spec import Activation, ArmName, Implementation, ResolvedSpec, Spec
 from models.streams import batch_indices
+from models.trained import TrainedNetwork, starting_arrays, weights_sha256
 from worker.examination import examine
 from worker.tensorflow_setup import prepare_tensorflow
 
@@ -103,7 +104,7 @@ def test_the_curve_has_a_point_after_each_sampled_batch_and_the_end_is_counted_o
     samples, end = trained(spec, ArmName.WITH_BATCH_NORM, resident)
     assert [sample.step for sample in samples] == list(spec.sampled_steps())
     assert {sample.total for sample in samples} == {500}
-    network = DenseNetwork(spec, ArmName.WITH_BATCH_NORM, end[0].arrays)
+    network = TrainedNetwork(spec, ArmName.WITH_BATCH_NORM, end[0].arrays)
     images = digits.validation_images.astype(np.float32) / np.float32(255)
     right = int((network.logits(images).argmax(axis=1) == digits.validation_labels).sum())
     assert end[0].validation_correct == right
@@ -158,7 +159,7 @@ def test_a_network_whose_numbers_overflow_is_named_diverged_and_answers_at_chanc
     assert end[0].diverged_at is not None
     zeros = int((digits.validation_labels == 0).sum())
     assert samples[-1].correct == (zeros,)  # of ten NaN the first counts as largest
-    result = examine(DenseNetwork(spec, ArmName.WITHOUT_BATCH_NORM, end[0].arrays), digits, zeros)
+    result = examine(TrainedNetwork(spec, ArmName.WITHOUT_BATCH_NORM, end[0].arrays), digits, zeros)
     assert len(set(result.population.single_predictions.answers)) == 1
 
 
@@ -234,7 +235,7 @@ def test_after_100_batches_every_implementation_gives_the_logits_of_the_equation
             batch_norm={"implementation": chosen},
         )
         _, (end,) = trained(spec, ArmName.WITH_BATCH_NORM, resident)
-        return DenseNetwork(spec, ArmName.WITH_BATCH_NORM, end.arrays).logits(images)
+        return TrainedNetwork(spec, ArmName.WITH_BATCH_NORM, end.arrays).logits(images)
 
     gaps = [float(np.abs(logits(implementation, seed) - logits("equations", seed)).max()) for seed in range(1, 6)]
     print(f"{activation}, {implementation}: largest differences of logits {[f'{gap:.0e}' for gap in gaps]}")
@@ -256,7 +257,7 @@ def test_a_single_image_with_batch_statistics_gets_the_same_answer_whatever_it_s
 ) -> None:
     spec = resolved(training_batches=400, batches_per_sample=400, learning_rate=0.1)
     _, end = trained(spec, ArmName.WITH_BATCH_NORM, resident)
-    result = examine(DenseNetwork(spec, ArmName.WITH_BATCH_NORM, end[0].arrays), digits, end[0].validation_correct)
+    result = examine(TrainedNetwork(spec, ArmName.WITH_BATCH_NORM, end[0].arrays), digits, end[0].validation_correct)
     assert result.batch is not None
     assert len(set(result.batch.single_predictions.answers)) == 1
     assert len(result.batch.single_predictions.answers) == 200

@@ -5,15 +5,16 @@ It asks the very code that serves predictions (`models/dense.py`), so what is re
 
 import numpy as np
 
+from models.arrays import Array
 from models.datasets import Dataset
-from models.dense import Array, DenseNetwork
 from models.results import NetworkResult, SinglePredictions, TestResult
 from models.spec import ArmName, Statistics
+from models.trained import TrainedNetwork
 
 SINGLE_PREDICTIONS = 200
 
 
-def examine(network: DenseNetwork, dataset: Dataset, validation_correct: int) -> NetworkResult:
+def examine(network: TrainedNetwork, dataset: Dataset, validation_correct: int) -> NetworkResult:
     """Return how a trained network did; `batch` is None for the arm without batch normalization."""
     images = dataset.test_images.astype(np.float32) / np.float32(255)
     with np.errstate(over="ignore", invalid="ignore"):  # a diverged network is a result, not an error
@@ -28,7 +29,7 @@ def examine(network: DenseNetwork, dataset: Dataset, validation_correct: int) ->
     )
 
 
-def _test(network: DenseNetwork, images: Array, dataset: Dataset, statistics: Statistics) -> TestResult:
+def _test(network: TrainedNetwork, images: Array, dataset: Dataset, statistics: Statistics) -> TestResult:
     labels = dataset.test_labels
     together = network.logits(images, statistics).argmax(axis=-1)
     batches_of_one = images[:SINGLE_PREDICTIONS, None]  # [200, 1, 784]: all in one call

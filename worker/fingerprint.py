@@ -14,8 +14,10 @@ ROOT = Path(__file__).parents[1]
 
 #: The code that decides about bits; any change of it counts as another set-up.
 TRAINER = (
-    *("models/streams.py", "models/dense.py"),
-    *("worker/training.py", "worker/dense.py", "worker/batch_norm.py", "worker/resident.py"),
+    *("models/streams.py", "models/trained.py", "models/arrays.py", "models/kinds.py", "models/kind_fields.py"),
+    *("models/dense.py", "models/convolutional.py", "models/recurrent.py"),
+    *("worker/training.py", "worker/forward.py", "worker/batch_norm.py", "worker/resident.py", "worker/tensors.py"),
+    *("worker/kinds.py", "worker/dense.py", "worker/convolutional.py", "worker/recurrent.py"),
     "worker/tensorflow_setup.py",
 )
 

@@ -20,7 +20,7 @@ from models.database import Database
 from models.datasets import Dataset
 from models.errors import DatasetUnavailable
 from models.settings import Settings, read_settings
-from models.spec import DatasetName
+from models.spec import DatasetName, NetworkKind
 from models.tracing import Tracer
 from worker.devices import VARIABLE, Devices, disagreement, of_this_worker
 from worker.slots import Slots
@@ -164,17 +164,17 @@ def _loaded(name: DatasetName) -> Dataset:
     return datasets.load(name, settings().data_dir)
 
 
-def resident_data(name: DatasetName) -> "ResidentData":
-    """Return a data set on the device. Raises DatasetUnavailable."""
+def resident_data(name: DatasetName, network: NetworkKind) -> "ResidentData":
+    """Return a data set on the device, as a kind of network wants it. Raises DatasetUnavailable."""
     with _ONE_AT_A_TIME:  # who warms up and who trains ask for it at one moment
-        return _resident_data(name)
+        return _resident_data(name, network)
 
 
 @cache
-def _resident_data(name: DatasetName) -> "ResidentData":
+def _resident_data(name: DatasetName, network: NetworkKind) -> "ResidentData":
     from worker.resident import ResidentData  # TensorFlow: after the fork, never at import
 
-    return ResidentData(dataset(name))
+    return ResidentData(dataset(name), network)
 
 
 def prepare() -> bool:
@@ -214,6 +214,6 @@ def warm_up() -> None:
             return
         seconds, trains_on = time.monotonic() - begin, device_name(fingerprint())
         log.info("TensorFlow is ready after %.1f s; it trains on %s.", seconds, trains_on, extra={"action": "warm_up"})
-        resident_data(settings().dataset)
+        resident_data(settings().dataset, "dense")
     except Exception:  # the arm that needs it will fail with a reason
         log.exception("This worker could not warm up.", extra={"action": "warm_up"})

@@ -11,10 +11,10 @@ from models.arms import Claim
 from models.broker import TRAIN_WAITING_ARMS
 from models.checkpoints import Checkpoint
 from models.database import DATABASE_AWAY, Database, said
-from models.dense import DenseNetwork
 from models.errors import BnlabError, FenceLost, PointsDiffer
 from models.spec import Status
 from models.tables import Network
+from models.trained import TrainedNetwork
 from worker import metrics, process
 from worker.app import app
 from worker.examination import examine
@@ -121,7 +121,7 @@ def _train(database: Database, held: Claim, lease: Lease) -> Status:
     log.info("Arm %s (%s) starts after %d batches.", held.arm_id, held.name.value, done, extra={"action": "start_arm"})
     recorder = Recorder(database, held, lease, process.settings(), process.stops)
     counted, tracer = metrics.Training(metrics.counters(), held.name, done), process.tracer()
-    for progress in train(held.spec, held.name, process.resident_data(held.spec.dataset), resumed):
+    for progress in train(held.spec, held.name, process.resident_data(held.spec.dataset, held.spec.network), resumed):
         lease.advanced()
         counted.advanced(progress.batches_done)
         tracer.note({"bnlab.batches_done": progress.batches_done})
@@ -150,7 +150,7 @@ def _examined(held: Claim, trained: "Trained", lease: Lease) -> list[Network]:
     dataset = process.dataset(held.spec.dataset)
     rows = []
     for number, replicate in enumerate(trained):
-        network = DenseNetwork(held.spec, held.name, replicate.arrays)
+        network = TrainedNetwork(held.spec, held.name, replicate.arrays)
         rows.append(
             networks.to_row(
                 held.arm_id,

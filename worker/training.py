@@ -19,13 +19,15 @@ import numpy as np
 import tensorflow as tf
 
 from models.arms import Sample
+from models.arrays import Arrays
 from models.checkpoints import Checkpoint, TrainingState
-from models.dense import Arrays, starting_arrays, weights_sha256
 from models.spec import ArmName, ResolvedSpec
 from models.streams import batch_indices
-from worker import dense
-from worker.dense import Tensors
-from worker.resident import ResidentData, pixels, with_all_pixels, with_kept_pixels
+from models.trained import starting_arrays, weights_sha256
+from worker import forward
+from worker.kinds import KINDS
+from worker.resident import ResidentData, pixels
+from worker.tensors import Tensors
 
 #: The most batches, and the most images over all replicates of a program, of one chunk.
 CHUNK_BATCHES, CHUNK_IMAGES = 1_000, 4_000_000
@@ -203,7 +205,7 @@ class _Program:
 
     def __init__(self, fields: ResolvedSpec, arm: ArmName) -> None:
         self.most_batches = max(1, min(CHUNK_BATCHES, CHUNK_IMAGES // (fields.replicates * fields.batch_size)))
-        dense.prepare(fields, arm)
+        forward.prepare(fields, arm)
         self.run = tf.function(partial(_chunk, fields, arm), jit_compile=True, autograph=False)
 
 
@@ -254,6 +256,7 @@ def _chunk(
     evaluate: tf.Tensor,
 ) -> tuple[Tensors, Tensors, tf.Tensor, tf.Tensor]:
     """One chunk, traced once: a loop over `count` batches, then the evaluation if asked for."""
+    kind = KINDS[fields.network]
 
     def one_batch(
         i: tf.Tensor, parameters: Tensors, population: Tensors, diverged_at: tf.Tensor
@@ -269,14 +272,14 @@ def _chunk(
     _, moved, population, diverged_at = tf.while_loop(
         lambda i, *_: i < count,
         one_batch,
-        (tf.constant(0), with_kept_pixels(parameters, kept), population, diverged_at),
+        (tf.constant(0), kind.held(parameters, kept), population, diverged_at),
     )
 
     def count_correct() -> tf.Tensor:
         def of_block(block: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
             words, labels = block
             images = tf.repeat(pixels(words)[None], fields.replicates, axis=0)  # [R, BLOCK, kept]
-            logits = dense.evaluation_logits(fields, arm, moved, population, images)  # [R, BLOCK, 10]
+            logits = forward.evaluation_logits(fields, arm, moved, population, images)  # [R, BLOCK, 10]
             logits = tf.where(tf.math.is_nan(logits), np.inf, logits)  # NaN counts as largest, as in NumPy
             answers = tf.argmax(logits, axis=-1, output_type=tf.int32)  # so a diverged network answers 0
             return tf.reduce_sum(tf.cast(answers == labels, tf.int32), axis=-1)  # [R]
@@ -285,7 +288,7 @@ def _chunk(
         return tf.reduce_sum(tf.map_fn(of_block, blocks, fn_output_signature=tf.int32), axis=0)  # [R]
 
     correct = tf.cond(evaluate, count_correct, lambda: tf.zeros([fields.replicates], tf.int32))
-    return with_all_pixels(moved, parameters, places), population, diverged_at, correct
+    return kind.released(moved, parameters, places), population, diverged_at, correct
 
 
 def _gradients(
@@ -294,7 +297,7 @@ def _gradients(
     """Return each replicate's mean softmax cross-entropy [R], its gradients, and the moved population."""
     with tf.GradientTape() as tape:
         tape.watch(parameters)
-        logits, population = dense.training_logits(fields, arm, parameters, population, images)
+        logits, population = forward.training_logits(fields, arm, parameters, population, images)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)  # [R, B]
         loss = tf.reduce_mean(losses, axis=-1)  # [R]
         together = tf.reduce_sum(loss)  # replicates share no parameter, so the sum keeps their gradients apart

@@ -6,7 +6,7 @@ import { fill, find, make, notice } from "./dom.js";
 import { offer } from "./download.js";
 import { change, onChange, state } from "./state.js";
 import { watch } from "./watch.js";
-import { ARMS, ARM_WORDS, FINISHED, mean, range, value } from "./words.js";
+import { ARMS, ARM_WORDS, FINISHED, flat, mean, range, value } from "./words.js";
 
 const INTERVAL_MS = 2000;
 const DERIVED = new Set(["preset", "batches_per_sample"]); // they tell nothing that other fields do not
@@ -54,18 +54,16 @@ async function show() {
   await draw(find("compare-chart"), shown.map((one, i) => ({ ...one, label: labels[i] })), state);
 }
 
-function flat(spec) {
-  const { batch_norm, ...rest } = spec;
-  return { ...rest, ...Object.fromEntries(Object.entries(batch_norm).map(([name, any]) => [`batch_norm.${name}`, any])) };
-}
-
-// Labels of what differs among the compared ones, and of nothing else.
+// Labels of what differs among the compared ones, and of nothing else: a field that only some networks have, among those.
 function distinguishing(experiments) {
-  const specs = experiments.map((one) => flat(one.spec));
-  const names = Object.keys(specs[0]).filter((name) => !DERIVED.has(name) && new Set(specs.map((spec) => JSON.stringify(spec[name]))).size > 1);
+  const specs = experiments.map((one) => Object.fromEntries(flat(one.spec)));
+  const all = [...new Set(specs.flatMap(Object.keys))];
+  const differ = (name) => new Set(specs.filter((spec) => name in spec).map((spec) => JSON.stringify(spec[name]))).size > 1;
+  const names = all.filter((name) => !DERIVED.has(name) && differ(name));
   const telling = names.filter((name) => name !== "seed");
   const used = telling.length ? telling : names;
-  return specs.map((spec, i) => used.map((name) => `${name.replaceAll("_", " ")} ${value(spec[name])}`).join(", ") || `run ${i + 1}`);
+  const words = (spec) => used.filter((name) => name in spec).map((name) => `${name.replaceAll("_", " ")} ${value(spec[name])}`);
+  return specs.map((spec, i) => words(spec).join(", ") || `run ${i + 1}`);
 }
 
 function table(shown, labels) {

@@ -130,9 +130,10 @@ async function ask(sample) {
     const answers = await four(sample);
     if (mine !== asked) return;
     paint(find("seen"), answers.image);
-    tellNetwork(await whose(answers.experiment));
+    const experiment = await whose(answers.experiment);
     if (mine !== asked) return;
-    cards(answers, sample?.label ?? null);
+    tellNetwork(experiment);
+    cards(answers, sample?.label ?? null, experiment.spec.network);
     announce(`${ARM_WORDS[ARMS[1]]} reads ${answers[ARMS[1]].population.digit} with population statistics, ${answers[ARMS[1]].batch.digit} with batch statistics.`);
   } catch (error) {
     if (mine !== asked) return;
@@ -184,6 +185,9 @@ async function whose(id) {
 function tellNetwork(experiment) {
   const which = network ? "The networks of the run you watch" : "The networks of the newest run that succeeded";
   write(find("digit-network"), experiment ? `${which}: ${setting(experiment.spec)}.` : `${which} answer.`);
+  const ofPixels = experiment?.spec.network === "convolutional";
+  find("why-own-pixels").hidden = !ofPixels;
+  find("why-one-value").hidden = ofPixels;
 }
 
 function paint(canvas, rows) {

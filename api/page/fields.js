@@ -1,11 +1,15 @@
 // The fields of the form: for each setting of the OpenAPI document a control, with its meaning and its bounds.
 
 import { make } from "./dom.js";
+import { differs } from "./kinds.js";
 
 export const controls = new Map(); // by the field's name, with a dot into an object
 
 export const idOf = (name) => `field-${name.replaceAll(".", "-")}`;
 export const text = (any) => (Array.isArray(any) ? any.join(", ") : String(any));
+
+const HINTS = { batches_per_sample: "so many that there are 40 points", strides: "left open" };
+const USUAL = "the usual one"; // what a field that is left open stands for, if kinds of networks differ in it
 
 export function titled(name) {
   const words = name.replaceAll("_", " ").replaceAll(".", ": ");
@@ -38,23 +42,25 @@ export function ofSchema(name, schema) {
   const usual = schema.default ?? "";
   control.dataset.kind = kind.type || "string";
   control.dataset.usual = name === "batches_per_sample" ? "" : text(usual);
-  return field(name, titled(name.split(".").at(-1)), control, schema.description || kind.description || "", bounds(kind));
+  return field(name, titled(name.split(".").at(-1)), control, schema.description || kind.description || "", bounds(kind, schema.default));
 }
 
 function controlFor(name, kind, nullable) {
   const choices = kind.enum || (kind.const !== undefined ? [kind.const] : null);
-  if (choices) return make("select", {}, nullable ? make("option", { value: "" }, "the service’s own") : null, ...choices.map((each) => make("option", {}, each)));
+  const open = differs(name) ? USUAL : nullable ? "the service’s own" : null;
+  if (choices) return make("select", {}, open ? make("option", { value: "" }, open) : null, ...choices.map((each) => make("option", {}, each)));
   if (kind.type === "boolean") return make("input", { type: "checkbox" });
   const mode = { integer: "numeric", number: "decimal" }[kind.type] ?? "text";
-  const hint = name === "batches_per_sample" ? "so many that there are 40 points" : nullable ? "left open" : null;
+  const hint = HINTS[name] ?? (differs(name) ? USUAL : nullable ? "left open" : null);
   return make("input", { type: "text", inputmode: mode, autocomplete: "off", spellcheck: "false", placeholder: hint });
 }
 
-// The bounds in words, from the schema's own.
-function bounds(kind) {
+// The bounds in words, from the schema's own; of a list with the first two of its default as an example.
+function bounds(kind, usual) {
   if (kind.type === "array") {
     const inner = bounds(kind.items || {});
-    return `${kind.minItems ?? 0} to ${kind.maxItems ?? "any number of"} numbers, such as 100, 100${inner ? `; each ${inner[0].toLowerCase()}${inner.slice(1)}` : "."}`;
+    const example = usual?.length ? `such as ${text(usual.slice(0, 2))}` : "with commas between them";
+    return `${kind.minItems ?? 0} to ${kind.maxItems ?? "any number of"} numbers, ${example}${inner ? `; each ${inner[0].toLowerCase()}${inner.slice(1)}` : "."}`;
   }
   const { minimum, exclusiveMinimum, maximum, exclusiveMaximum } = kind;
   const low = minimum !== undefined ? `from ${minimum}` : exclusiveMinimum !== undefined ? `more than ${exclusiveMinimum}` : "";
@@ -63,9 +69,16 @@ function bounds(kind) {
   return words ? `${words[0].toUpperCase()}${words.slice(1)}.` : "";
 }
 
+export const NUMBERS = [0, 1]; // of the fields that may vary
+export const axes = () => NUMBERS.map((number) => controls.get(`axis.${number}`));
+export const isAxis = (name) => /^(axis|values)\./.test(name);
+
+// The kind of network that is chosen; "" if it varies.
+export const chosenKind = () => (axes().some(({ value }) => value === "network") ? "" : controls.get("network").value);
+
 // Of a sweep: which field varies, and its values.
 export function ofAxis(number) {
-  const names = [...controls.keys()].filter((name) => name !== "preset" && !/^(axis|values)\./.test(name));
+  const names = [...controls.keys()].filter((name) => name !== "preset" && !isAxis(name));
   const options = names.map((name) => make("option", { value: name }, titled(name)));
   const select = make("select", {}, make("option", { value: "" }, "nothing"), ...options);
   const values = make("input", { type: "text", autocomplete: "off", placeholder: "0.01, 0.1, 1" });

@@ -2,20 +2,26 @@
 
 import { Problem, askJson } from "./api.js";
 import { announce, fill, find, make, notice, write } from "./dom.js";
-import { controls, idOf, ofAxis, ofPresets, ofSchema, text, titled } from "./fields.js";
+import { NUMBERS, axes, chosenKind, controls, idOf, isAxis, ofAxis, ofPresets, ofSchema, text, titled } from "./fields.js";
+import { differs, isForeign, learn, usualFor } from "./kinds.js";
 import { change, state } from "./state.js";
-import { value as inWords } from "./words.js";
+import { baseWithout, grid, spec } from "./typed.js";
+import { flat, value as inWords } from "./words.js";
 
-const FIRST = ["activation", "learning_rate", "weight_scale", "training_batches", "replicates"];
+const FIRST = ["network", "activation", "learning_rate", "weight_scale", "training_batches", "replicates"];
 const FIRST_PRESET = "relu-0.01-good-weights-2000"; // seconds long, and what the lesson is about
-const AXES = 2;
+const POINTS = "batches_per_sample";
+const FOLLOWS = { [POINTS]: ["training_batches"], strides: ["feature_maps", "kernel_size"] }; // what is usual depends on others
+const decides = (name) => name === "preset" || name === "network" || isAxis(name); // what is usual for the rest
 
 let presets = [];
+let standing = ""; // the kind of network whose usual values stand in the form; "": each has its own, for networks vary
 
 export async function build(submitted) {
   const [document_, named] = await Promise.all([askJson("/openapi.json"), askJson("/presets")]);
   presets = named.presets;
   const body = document_.paths["/experiments"].post.requestBody.content["application/json"].schema;
+  learn(body.properties.network);
   const fields = Object.entries(body.properties).filter(([name]) => name !== "preset");
   const nested = ([, schema]) => schema.properties !== undefined;
   const first = fields.filter(([name]) => FIRST.includes(name)).sort(([a], [b]) => FIRST.indexOf(a) - FIRST.indexOf(b));
@@ -34,7 +40,7 @@ export async function build(submitted) {
         ...parts(Object.entries(schema.properties).map(([part, inner]) => [`${name}.${part}`, inner])))),
     details("vary", "Vary: many experiments at once",
       make("p", { class: "quiet" }, "Every combination of these values becomes an experiment of one sweep."),
-      ...Array.from({ length: AXES }, (_, number) => ofAxis(number))),
+      ...NUMBERS.map(ofAxis)),
   );
   find("spec").addEventListener("submit", (event) => submit(event, submitted));
   find("spec").addEventListener("change", changed);
@@ -54,140 +60,108 @@ function put(name, any) {
 
 const shown = (control) => (control.type === "checkbox" ? String(control.checked) : control.value);
 
-// Every field, as text: as the preset has it, the rest with its usual value.
-function usual(name) {
+// Every field, as text: as the preset has it, the rest with what is usual for this kind of network; where networks vary,
+// what kinds differ in is left open.
+function usual(name, network) {
   const preset = presets.find((one) => one.name === name);
-  const values = new Map([...controls].map(([each, control]) => [each, control.dataset.usual ?? ""]));
+  const open = (each) => network === "" && differs(each);
+  const values = new Map([...controls].map(([each, { dataset }]) => [each, open(each) ? "" : usualOf(each, network, dataset.usual ?? "")]));
   values.set("preset", preset ? name : "");
-  for (const [each, any] of Object.entries(preset ? preset.spec : {})) {
-    if (typeof any === "object" && !Array.isArray(any)) for (const [part, inner] of Object.entries(any)) values.set(`${each}.${part}`, text(inner));
-    else values.set(each, text(any));
-  }
+  for (const [each, any] of flat(preset?.spec ?? {})) values.set(each, text(any));
   return values;
 }
+
+const usualOf = (name, network, byDefault) => (name === POINTS ? byDefault : text(usualFor(name, network, byDefault)));
 
 // Chooses a preset, and fills every field as it has it; without one, what stands there stays.
 function take(name) {
   const preset = presets.find((one) => one.name === name);
-  if (preset) for (const [each, any] of usual(name)) put(each, any);
-  write(find(`${idOf("preset")}-help`), preset ? preset.shows : "A named setting of the lesson, or your own.");
+  if (preset) for (const [each, any] of usual(name, preset.spec.network)) put(each, any);
+  write(find(`${idOf("preset")}-help`), help(name));
+  arrange();
 }
+
+const help = (name) => presets.find((one) => one.name === name)?.shows ?? "A named setting of the lesson, or your own.";
 
 // Fills the form from a spec, as a watched experiment has it; its seed stays open.
 function use(spec) {
-  for (const [each, any] of usual("")) put(each, any);
-  for (const [name, any] of Object.entries(spec)) {
-    if (name === "seed" || any === null) continue;
-    if (typeof any === "object" && !Array.isArray(any)) for (const [part, inner] of Object.entries(any)) put(`${name}.${part}`, text(inner));
-    else put(name, text(any));
-  }
+  for (const [each, any] of usual("", spec.network)) put(each, any);
+  for (const [name, any] of flat(spec)) if (name !== "seed" && any !== null) put(name, text(any));
   remember();
   find("train").scrollIntoView({ block: "nearest" });
   announce("The form has the settings of this experiment.");
 }
 
+// Shows the fields that this kind of network has; where networks vary, those that all have.
+function arrange() {
+  standing = chosenKind();
+  for (const [name, control] of controls) control.closest(".field").hidden = isForeign(name, standing);
+  for (const select of axes()) {
+    for (const option of select.options) option.hidden = option.disabled = isForeign(option.value, standing);
+    if (isForeign(select.value, standing)) select.value = "";
+  }
+}
+
+// Another kind of network: what was left as it was usual becomes what is usual for this one, and no preset is meant.
+function turn() {
+  const before = usual(controls.get("preset").value, standing);
+  for (const [name, any] of usual("", chosenKind()))
+    if (!decides(name) && shown(controls.get(name)) === before.get(name)) put(name, any);
+  put("preset", "");
+  take("");
+}
+
 function changed(event) {
-  const points = controls.get("batches_per_sample");
-  const asPreset = points.value === usual(controls.get("preset").value).get("batches_per_sample");
-  if (event.target === controls.get("training_batches") && asPreset) points.value = ""; // as many points as is usual
+  if (chosenKind() !== standing) turn();
+  const usually = usual(controls.get("preset").value, standing);
+  for (const [name, leaders] of Object.entries(FOLLOWS)) {
+    const asUsual = shown(controls.get(name)) === usually.get(name);
+    if (asUsual && leaders.some((leader) => event.target === controls.get(leader))) put(name, ""); // as is usual beside it
+  }
   remember();
 }
 
 // Keeps in the address what differs from the preset.
 function remember() {
+  arrange();
   const preset = controls.get("preset").value;
-  const usually = usual(preset);
+  const usually = usual(preset, standing);
   const form = preset === FIRST_PRESET ? {} : { preset };
-  for (const [name, control] of controls) if (shown(control) !== usually.get(name)) form[name] = shown(control);
+  for (const [name, control] of controls)
+    if (shown(control) !== usually.get(name) && !isForeign(name, standing)) form[name] = shown(control);
   change({ form });
   label();
 }
 
 // Says on the button what it will do.
 function label() {
-  const axes = Object.values(grid());
-  const many = axes.reduce((product, values) => product * values.length, 1);
-  find("submit").textContent = axes.length ? `Train ${many} experiments, both networks each` : "Train both networks";
+  const varied = Object.values(grid());
+  const many = varied.reduce((product, values) => product * values.length, 1);
+  find("submit").textContent = varied.length ? `Train ${many} experiments, both networks each` : "Train both networks";
 }
-
-const axisNames = () => [...controls.keys()].filter((name) => /^(axis|values)\./.test(name));
 
 // Fills the form, once it is there, as the address has it, and says what cannot be.
 export function restore() {
   if (!controls.size) return;
   const name = state.form.preset ?? FIRST_PRESET;
-  for (const [each, any] of usual(name)) put(each, any);
-  take(name);
-  const wrong = [];
-  for (const [each, any] of Object.entries(state.form)) {
-    put(each, any);
+  const wrong = new Set(Object.keys(state.form).filter((each) => !controls.has(each)));
+  const set = (each, usually) => {
     const control = controls.get(each);
-    if (control && (control.type === "checkbox" || control.value === any)) continue;
-    wrong.push(each);
-    if (control) put(each, usual(name).get(each));
-  }
-  if (axisNames().some((each) => state.form[each])) find("vary").open = true;
+    const any = state.form[each] ?? usually;
+    put(each, any);
+    if (control.type === "checkbox" || control.value === any) return;
+    wrong.add(each);
+    put(each, usually);
+  };
+  const setAll = (values, which) => [...values].filter(([each]) => which(each)).forEach(([each, any]) => set(each, any));
+  setAll(usual(name, ""), decides);
+  setAll(usual(name, chosenKind()), (each) => !decides(each));
+  write(find(`${idOf("preset")}-help`), help(name));
+  arrange();
+  if ([...controls.keys()].some((each) => isAxis(each) && state.form[each])) find("vary").open = true;
   label();
-  if (wrong.length) notice(`This link has settings that are not known here: ${wrong.join(", ")}.`);
-}
-
-// What is typed as JSON has it; what is no number is sent as it is, for the service to say what is wrong.
-function sent(control) {
-  if (control.type === "checkbox") return control.checked;
-  const typed = control.value.trim();
-  if (typed === "") return undefined;
-  if (control.tagName === "SELECT") return typed;
-  if (control.dataset.kind === "array") return listed(typed.replace(/^\[|\]$/g, ""));
-  return number(typed);
-}
-
-const DECIMAL = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
-
-// A number if it is one, and is not another one for being so small or so large.
-function number(typed) {
-  const any = Number(typed);
-  const vanishes = any === 0 && /[1-9]/.test(typed.split(/e/i)[0]);
-  return DECIMAL.test(typed) && Number.isFinite(any) && !vanishes ? any : typed;
-}
-
-function listed(typed) {
-  try {
-    return JSON.parse(`[${typed}]`);
-  } catch {
-    return typed.split(",").map((part) => number(part.trim()));
-  }
-}
-
-function spec() {
-  const body = {};
-  for (const [name, control] of controls) {
-    const any = axisNames().includes(name) ? undefined : sent(control);
-    if (any === undefined) continue;
-    const [outer, inner] = name.split(".");
-    if (inner) body[outer] = { ...body[outer], [inner]: any };
-    else body[name] = any;
-  }
-  return body;
-}
-
-function grid() {
-  const axes = {};
-  for (let number = 0; number < AXES; number += 1) {
-    const name = controls.get(`axis.${number}`).value;
-    if (name) axes[name] = listed(controls.get(`values.${number}`).value);
-  }
-  return axes;
-}
-
-// What varies does not stand in the base too.
-function baseWithout(body, axes) {
-  const base = structuredClone(body);
-  for (const name of Object.keys(axes)) {
-    const [outer, inner] = name.split(".");
-    if (inner) delete base[outer]?.[inner];
-    else delete base[outer];
-  }
-  return base;
+  const unknown = Object.keys(state.form).filter((each) => wrong.has(each));
+  if (unknown.length) notice(`This link has settings that are not known here: ${unknown.join(", ")}.`);
 }
 
 // --------------------------------------------------------------------------------------------------- submit
@@ -199,9 +173,9 @@ async function submit(event, submitted) {
   clearErrors();
   const twice = controls.get("axis.0").value;
   if (twice && twice === controls.get("axis.1").value) return blame(controls.get("axis.1"), `Allowed: another field than the first. Received: ${titled(twice)}.`);
-  const axes = grid();
-  const many = Object.keys(axes).length > 0;
-  const body = many ? { base: baseWithout(spec(), axes), grid: axes } : spec();
+  const varied = grid();
+  const many = Object.keys(varied).length > 0;
+  const body = many ? { base: baseWithout(spec(), varied), grid: varied } : spec();
   const text = JSON.stringify([many, body]);
   if (attempt?.text !== text) attempt = { text, key: randomKey() };
   const button = find("submit");
@@ -262,7 +236,7 @@ function controlOf(field) {
   let path = field.replace(/^base\./, "");
   if (path.startsWith("grid.")) {
     path = path.slice(5);
-    const number = Array.from({ length: AXES }, (_, each) => each).find((each) => path.startsWith(controls.get(`axis.${each}`).value || " "));
+    const number = NUMBERS.find((each) => path.startsWith(controls.get(`axis.${each}`).value || " "));
     return controls.get(`values.${number ?? 0}`);
   }
   for (let name = path; name; name = name.includes(".") ? name.slice(0, name.lastIndexOf(".")) : "") {

@@ -14,13 +14,25 @@ export const signed = (number) => `${number < 0 ? "−" : "+"}${Math.abs(number)
 export const mean = (values) => (values ? accuracy(values.mean) : "–");
 export const range = (values) => (values && values.replicates.length > 1 ? `${accuracy(values.min)} … ${accuracy(values.max)}` : "");
 
+// The fields of a spec with their values; those of an object within it are named with a dot.
+export function flat(spec) {
+  const isObject = (any) => typeof any === "object" && any !== null && !Array.isArray(any);
+  return Object.entries(spec).flatMap(([name, any]) => (isObject(any) ? flat(any).map(([part, inner]) => [`${name}.${part}`, inner]) : [[name, any]]));
+}
+
+const SIZES = {
+  dense: (spec) => spec.hidden_layers.join("-"),
+  convolutional: (spec) => `convolutional ${spec.feature_maps.join("-")}`,
+  recurrent: (spec) => `LSTM of ${spec.units}`,
+};
+
 export function setting(spec) {
   const words = [
     spec.activation,
     `rate ${spec.learning_rate}`,
     `weights ${spec.weight_scale}`,
     `${count(spec.training_batches)} batches of ${spec.batch_size}`,
-    spec.hidden_layers.join("-"),
+    SIZES[spec.network](spec),
   ];
   if (spec.replicates > 1) words.push(`${spec.replicates} replicates`);
   return words.join(" · ");
