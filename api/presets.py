@@ -16,7 +16,7 @@ class PresetAnswer(BaseModel):
 
     name: str = Field(description="Pass it as `preset` in a spec.")
     shows: str
-    kind: str = Field(description="comparison and inference: the lesson's; depth: ours.")
+    kind: str = Field(description="comparison and inference: the lesson's; depth and network: ours.")
     lesson_cell: int | None = Field(description="Number of the lesson's cell that ran it; null for ours.")
     spec: dict[str, Any] = Field(description="The fields of the spec it fills; any of them may be given beside it.")
     published: Published | None = Field(description="What the lesson printed, one run on the full MNIST and a GPU.")

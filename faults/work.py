@@ -1,4 +1,4 @@
-"""The experiments under test: six settings, what each gives undisturbed, and a ledger of what was accepted."""
+"""The experiments under test: eight settings, what each gives undisturbed, and a ledger of what was accepted."""
 
 import threading
 import time
@@ -18,6 +18,8 @@ from models.spec import ArmName
 from models.tables import Arm, Network
 
 _SHAPE = {"hidden_layers": [32, 32], "dataset": "mnist-5k", "learning_rate": 0.05}
+_CONVOLUTIONAL = {"network": "convolutional", "feature_maps": [4, 8], "dataset": "mnist-5k"}
+_RECURRENT = {"network": "recurrent", "units": 16, "dataset": "mnist-5k"}
 SPECS: list[dict[str, Any]] = [
     {**_SHAPE, "seed": 1, "training_batches": 2_000, "batches_per_sample": 50},
     {**_SHAPE, "seed": 2, "training_batches": 8_000, "batches_per_sample": 200},
@@ -25,9 +27,11 @@ SPECS: list[dict[str, Any]] = [
     {**_SHAPE, "seed": 4, "training_batches": 4_000, "batches_per_sample": 200, "replicates": 2},
     {**_SHAPE, "seed": 5, "training_batches": 8_000, "batches_per_sample": 100, "activation": "sigmoid"},
     {**_SHAPE, "seed": 6, "training_batches": 1_000, "batches_per_sample": 20, "learning_rate": 5.0},
+    {**_CONVOLUTIONAL, "seed": 7, "training_batches": 1_000, "batches_per_sample": 50},
+    {**_RECURRENT, "seed": 8, "training_batches": 600, "batches_per_sample": 50},
 ]
 #: So long that whatever is done to it happens in its middle.
-LONG: dict[str, Any] = {**_SHAPE, "seed": 7, "training_batches": 1_000_000, "batches_per_sample": 250}
+LONG: dict[str, Any] = {**_SHAPE, "seed": 9, "training_batches": 1_000_000, "batches_per_sample": 250}
 
 SUBMITTING_S = 120.0
 

@@ -175,10 +175,11 @@ RECURRENT = KindFields(
     own=("units",),
     usual={
         "activation": "tanh",
-        "learning_rate": 0.5,
+        "learning_rate": 0.3,
+        "weight_scale": 1.0,
         "training_batches": 2_000,
         "batches_per_sample": 50,
-        "batch_norm": {"momentum": 0.9},
+        "batch_norm": {"momentum": 0.9, "epsilon": 0.3},
     },
     filled=_as_it_is,
     wrong=_wrong_of_recurrent,

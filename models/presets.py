@@ -1,4 +1,4 @@
-"""Settings with a name: the lesson's 18 comparisons and two inference runs with what it published, and two of depth.
+"""Settings with a name: the lesson's 18 comparisons and two inference runs with what it published; and some of ours.
 
 A preset says everything that shapes a comparison; seed, replicates and data set stay open. The published figures are
 one run each, of 2017, on a GPU and the full MNIST.
@@ -66,7 +66,7 @@ class Preset:
 
     name: str
     shows: str
-    kind: Literal["comparison", "inference", "depth"]
+    kind: Literal["comparison", "inference", "depth", "network"]
     settings: dict[str, Any] = field(hash=False)  # the part of a spec
     lesson_cell: int | None = None
     published: Published | None = None
@@ -168,8 +168,55 @@ def _depth() -> Iterator[Preset]:
         yield Preset(f"depth-{layers}-sigmoid-layers", shows, "depth", {**settings, "batches_per_sample": 100})
 
 
-#: Every preset by its name: the lesson's in its order, then those of depth.
-PRESETS: dict[str, Preset] = {preset.name: preset for preset in (*_comparisons(), *_inference(), *_depth())}
+def _networks() -> Iterator[Preset]:
+    convolutional = {
+        "network": "convolutional",
+        "activation": "relu",
+        "learning_rate": 0.1,
+        "weight_scale": 0.05,
+        "feature_maps": [8, 16, 32, 32, 32, 32],
+        "kernel_size": 3,
+        "strides": [2, 2, 2, 1, 1, 1],
+        "batch_size": 64,
+        "training_batches": 800,
+        "batches_per_sample": 20,
+        "batch_norm": {**COMMON["batch_norm"], "momentum": 0.9},
+    }
+    recurrent = {
+        "network": "recurrent",
+        "activation": "tanh",
+        "learning_rate": 0.3,
+        "units": 64,
+        "batch_size": 60,
+        "training_batches": 2_000,
+        "batches_per_sample": 50,
+        "batch_norm": {**COMMON["batch_norm"], "momentum": 0.9, "epsilon": 0.3},
+    }
+    yield Preset(
+        "convolutional-good-weights-800",
+        "Six convolutions: a number per feature map is enough to normalize with, and the network learns at once.",
+        "network",
+        convolutional,
+    )
+    yield Preset(
+        "recurrent-bad-weights-2000",
+        "An LSTM whose gates start saturated: normalized at each row, it learns far more in the same batches.",
+        "network",
+        {**recurrent, "weight_scale": 1.0},
+    )
+    yield Preset(
+        "recurrent-good-weights-2000",
+        "The same LSTM with small weights: without batch normalization it does better. Most images have no ink in the "
+        "first rows, so what their statistics make of the few others is not to be relied on.",
+        "network",
+        {**recurrent, "weight_scale": 0.05},
+    )
+
+
+_ALL = (*_comparisons(), *_inference(), *_depth(), *_networks())
+
+#: Every preset by its name: the lesson's in its order, then those of depth and of other networks.
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
 
 #: What `"presets": "lesson"` stands for.
 LESSON: tuple[str, ...] = tuple(name for name, preset in PRESETS.items() if preset.lesson_cell is not None)

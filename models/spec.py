@@ -235,7 +235,8 @@ class Spec(_Strict):
         given = _given(self)
         kind = KIND_FIELDS[self._kind()]
         filled = {**dict(self), **kind.usual, **preset, **given}
-        filled["hidden_layers"] = tuple(filled["hidden_layers"])
+        for name in ("hidden_layers", "feature_maps", "strides"):  # presets have them as JSON has
+            filled[name] = tuple(filled[name])
         parts = [settings.get("batch_norm", {}) for settings in (kind.usual, preset)]
         filled["batch_norm"] = BatchNormSpec(**{**parts[0], **parts[1], **_given(self.batch_norm)})
         if "training_batches" in given and "batches_per_sample" not in given:
