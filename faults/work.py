@@ -22,13 +22,13 @@ _CONVOLUTIONAL = {"network": "convolutional", "feature_maps": [4, 8], "dataset":
 _RECURRENT = {"network": "recurrent", "units": 16, "dataset": "mnist-5k"}
 SPECS: list[dict[str, Any]] = [
     {**_SHAPE, "seed": 1, "training_batches": 2_000, "batches_per_sample": 50},
+    {**_CONVOLUTIONAL, "seed": 7, "training_batches": 400, "batches_per_sample": 20},
+    {**_RECURRENT, "seed": 8, "training_batches": 400, "batches_per_sample": 20},
     {**_SHAPE, "seed": 2, "training_batches": 8_000, "batches_per_sample": 200},
     {**_SHAPE, "seed": 3, "training_batches": 20_000, "batches_per_sample": 500},
     {**_SHAPE, "seed": 4, "training_batches": 4_000, "batches_per_sample": 200, "replicates": 2},
     {**_SHAPE, "seed": 5, "training_batches": 8_000, "batches_per_sample": 100, "activation": "sigmoid"},
     {**_SHAPE, "seed": 6, "training_batches": 1_000, "batches_per_sample": 20, "learning_rate": 5.0},
-    {**_CONVOLUTIONAL, "seed": 7, "training_batches": 1_000, "batches_per_sample": 50},
-    {**_RECURRENT, "seed": 8, "training_batches": 600, "batches_per_sample": 50},
 ]
 #: So long that whatever is done to it happens in its middle.
 LONG: dict[str, Any] = {**_SHAPE, "seed": 9, "training_batches": 1_000_000, "batches_per_sample": 250}

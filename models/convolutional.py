@@ -18,15 +18,18 @@ from itertools import pairwise
 
 import numpy as np
 
-from models.arrays import ACTIVATIONS, POPULATION, Array, Arrays, Shapes, normalized, scale_and_shift
+from models.arrays import ACTIVATIONS, POPULATION, Array, Arrays, Shapes, scale_and_shift
 from models.kind_fields import sides
-from models.spec import CLASSES, SIDE, ArmName, ResolvedSpec
+from models.spec import CLASSES, PIXELS, SIDE, ArmName, ResolvedSpec
 
 #: How arrays start that are not drawn; all others start as 0.
 STARTS: Mapping[str, float] = {"gamma": 1.0, "population_variance": 1.0}
 
 #: Numbers that are laid out for a product at a time: a few megabytes stay in a processor's cache.
 MOST_LAID_OUT = 500_000
+
+#: Images that are answered at a time, where none depends on another; and rows whose squares are summed at a time.
+SOME_IMAGES, SOME_ROWS = 500, 10_000
 
 #: The kernels or weights and what is added, of each layer; and what its values are scaled by and moved by afterwards.
 Folded = list[tuple[Array, Array, tuple[Array, Array] | None]]
@@ -77,6 +80,12 @@ def folded(spec: ResolvedSpec, arrays: Arrays) -> Folded:
 
 def by_population(spec: ResolvedSpec, layers: Folded, images: Array) -> Array:
     """Return the logits [..., images, 10] for images [..., images, 784], by statistics that are known."""
+    flat = images.reshape(-1, PIXELS)
+    logits = [_by_population(spec, layers, flat[i : i + SOME_IMAGES]) for i in range(0, len(flat), SOME_IMAGES)]
+    return np.concatenate(logits).reshape(*images.shape[:-1], CLASSES)
+
+
+def _by_population(spec: ResolvedSpec, layers: Folded, images: Array) -> Array:
     activate = ACTIVATIONS[spec.activation]
     x = images.reshape(-1, SIDE, SIDE, 1)
     *convolutions, (weights, bias, _) = layers
@@ -84,7 +93,7 @@ def by_population(spec: ResolvedSpec, layers: Folded, images: Array) -> Array:
         x = activate(convolved(x, kernels, stride) + added)
         if after is not None:
             x = x * after[0] + after[1]
-    logits: Array = x.reshape(*images.shape[:-1], -1) @ weights + bias
+    logits: Array = x.reshape(len(x), -1) @ weights + bias
     return logits
 
 
@@ -94,16 +103,28 @@ def by_batch(spec: ResolvedSpec, arrays: Arrays, images: Array) -> Array:
     before = spec.batch_norm.placement == "before_activation"
     x = images.reshape(-1, SIDE, SIDE, 1)
     together = images.shape[:-1]  # [..., images]
-
-    def normalize(layer: str, z: Array) -> Array:
-        places = z.reshape(*together[:-1], -1, z.shape[-1])  # [..., images · pixels, maps]
-        return normalized(arrays, layer, spec.batch_norm.epsilon, places).reshape(z.shape)
-
     for layer, stride in zip(layer_names(spec), spec.strides, strict=False):
         z = convolved(x, arrays[f"{layer}/weights"], stride)
-        x = activate(normalize(layer, z)) if before else normalize(layer, activate(z))
+        z = z if before else activate(z)
+        _normalize(arrays, layer, spec.batch_norm.epsilon, z.reshape(*together[:-1], -1, z.shape[-1]))
+        x = activate(z) if before else z
     logits: Array = x.reshape(*together, -1) @ arrays["output/weights"] + arrays["output/bias"]
     return logits
+
+
+def _normalize(arrays: Arrays, layer: str, epsilon: float, z: Array) -> None:
+    """Normalize z [..., images · pixels, maps] by its own mean and biased variance, as in training.
+
+    In place, and summed in float64: of all test images it is hundreds of megabytes, and millions of numbers a map.
+    """
+    z -= z.mean(axis=-2, keepdims=True, dtype=np.float64).astype(np.float32)
+    squares = np.zeros((*z.shape[:-2], 1, z.shape[-1]))
+    for first in range(0, z.shape[-2], SOME_ROWS):
+        part = np.square(z[..., first : first + SOME_ROWS, :])
+        squares += part.sum(axis=-2, keepdims=True, dtype=np.float64)
+    variance = (squares / z.shape[-2]).astype(np.float32)
+    z *= arrays[f"{layer}/gamma"] / np.sqrt(variance + np.float32(epsilon))
+    z += arrays[f"{layer}/beta"]
 
 
 def convolved(x: Array, kernels: Array, stride: int) -> Array:

@@ -31,8 +31,8 @@ GATES = 4
 #: By what each layer's values are multiplied at each step, and what is added: [28, units] each.
 Folded = tuple[Arrays, dict[str, tuple[Array, Array]]]
 
-#: Normalizes a layer's values at a step, [..., images, units] in and out; or of all steps, [..., 28, images, units].
-Normalize = Callable[[str, Array, int | None], Array]
+#: Normalizes a layer's values at a step, [..., images, units] in and out.
+Normalize = Callable[[str, Array, int], Array]
 
 
 def layer_names(_spec: ResolvedSpec) -> list[str]:
@@ -68,11 +68,11 @@ def by_population(spec: ResolvedSpec, folded: Folded, images: Array) -> Array:
     """Return the logits [..., images, 10] for images [..., images, 784], by statistics that are known."""
     arrays, moved = folded
 
-    def normalize(layer: str, z: Array, step: int | None) -> Array:
+    def normalize(layer: str, z: Array, step: int) -> Array:
         if layer not in moved:
             return z
         by, shift = moved[layer]
-        values: Array = z * by[:, None] + shift[:, None] if step is None else z * by[step] + shift[step]
+        values: Array = z * by[step] + shift[step]
         return values
 
     return _logits(spec, arrays, images, normalize)
@@ -81,7 +81,7 @@ def by_population(spec: ResolvedSpec, folded: Folded, images: Array) -> Array:
 def by_batch(spec: ResolvedSpec, arrays: Arrays, images: Array) -> Array:
     """Return the logits [..., images, 10] for images [..., images, 784], by their own statistics."""
 
-    def normalize(layer: str, z: Array, _step: int | None) -> Array:
+    def normalize(layer: str, z: Array, _step: int) -> Array:
         return normalized(arrays, layer, spec.batch_norm.epsilon, z)
 
     return _logits(spec, arrays, images, normalize)
@@ -90,11 +90,11 @@ def by_batch(spec: ResolvedSpec, arrays: Arrays, images: Array) -> Array:
 def _logits(spec: ResolvedSpec, arrays: Arrays, images: Array, normalize: Normalize) -> Array:
     activate, sigmoid = ACTIVATIONS[spec.activation], ACTIVATIONS["sigmoid"]
     units = spec.units
-    rows = np.moveaxis(images.reshape(*images.shape[:-1], SIDE, SIDE), -2, -3)  # [..., 28, images, 28]
-    from_rows = normalize("lstm_input", rows @ arrays["lstm_input/weights"], None) + arrays["lstm_input/bias"]
+    rows = images.reshape(*images.shape[:-1], SIDE, SIDE)
     h = c = np.zeros((*images.shape[:-1], units), np.float32)
     for step in range(SIDE):
-        gates = normalize("lstm_hidden", h @ arrays["lstm_hidden/weights"], step) + from_rows[..., step, :, :]
+        gates = normalize("lstm_input", rows[..., step, :] @ arrays["lstm_input/weights"], step)
+        gates = gates + normalize("lstm_hidden", h @ arrays["lstm_hidden/weights"], step) + arrays["lstm_input/bias"]
         shares, new = sigmoid(gates[..., : 3 * units]), activate(gates[..., 3 * units :])
         c = shares[..., :units] * c + shares[..., units : 2 * units] * new
         h = shares[..., 2 * units :] * activate(normalize("lstm_cell", c, step))

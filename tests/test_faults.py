@@ -6,7 +6,7 @@ from conftest import USED, redis_or_skip
 from faults.run import Plan, Result, embedded, production
 
 SEED = 20_261_123
-SPECS = 2
+SPECS = 3  # of each kind of network one
 
 EMBEDDED = (
     "kill the process that trains",
