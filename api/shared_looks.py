@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Generic, TypeVar
 
 from anyio import to_thread
@@ -21,7 +22,7 @@ class SharedLooks(Generic[Found]):
         coming = self._coming.get(what)
         if coming is None:
             coming = self._coming[what] = asyncio.create_task(self._take(what, look))
-            coming.add_done_callback(_heard)
+            coming.add_done_callback(partial(self._ended, what))
         return await asyncio.shield(coming)  # whoever goes away does not take it from the others
 
     async def _take(self, what: Hashable, look: Callable[[], Found]) -> Found:
@@ -34,7 +35,8 @@ class SharedLooks(Generic[Found]):
             if self._running.get(what) is mine:
                 del self._running[what]
 
-
-def _heard(look: asyncio.Task[Found]) -> None:
-    if not look.cancelled():
-        look.exception()  # told to those who wait; if nobody is left, to nobody
+    def _ended(self, what: Hashable, look: asyncio.Task[Found]) -> None:
+        if self._coming.get(what) is look:  # it was cancelled before it began
+            del self._coming[what]
+        if not look.cancelled():
+            look.exception()  # told to those who wait; if nobody is left, to nobody

@@ -135,14 +135,12 @@ def convolved(x: Array, kernels: Array, stride: int) -> Array:
     images, side, _, inputs = x.shape
     kernel, maps = len(kernels), kernels.shape[-1]
     padding = paddings(side, kernel, stride)
-    padded = np.pad(x, ((0, 0), padding, padding, (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (1, 2))[:, ::stride, ::stride]
-    after = windows.shape[1]
-    laid_out = after**2 * kernel**2 * inputs  # numbers of one image
-    some = max(1, MOST_LAID_OUT // laid_out)
+    after = -(-side // stride)
+    some = max(1, MOST_LAID_OUT // (after**2 * kernel**2 * inputs))
     rows = np.ascontiguousarray(kernels.transpose(2, 0, 1, 3)).reshape(-1, maps)  # as the windows have them
     z = np.empty((images, after, after, maps), np.float32)
     for first in range(0, images, some):
-        part = windows[first : first + some]  # [some, after, after, maps before, kernel, kernel]
-        z[first : first + some] = (part.reshape(-1, rows.shape[0]) @ rows).reshape(-1, after, after, maps)
+        padded = np.pad(x[first : first + some], ((0, 0), padding, padding, (0, 0)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (1, 2))[:, ::stride, ::stride]
+        z[first : first + some] = (windows.reshape(-1, rows.shape[0]) @ rows).reshape(-1, after, after, maps)
     return z

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, pairwise
+from math import isqrt
 from typing import Any, Literal
 
 NetworkKind = Literal["dense", "convolutional", "recurrent"]
@@ -18,6 +19,8 @@ CLASSES = 10
 MAX_WEIGHTS = 25_000_000
 MAX_MULTIPLICATIONS = 50_000_000
 MAX_LAYER_VALUES = 8_192
+MAX_KERNEL_SIDE = 7
+MAX_KERNEL_PLACES = 400  # over all layers: each is a slice of its own in the program, and takes XLA a sixth of a second
 
 Settings = Mapping[str, Any]
 
@@ -117,6 +120,9 @@ def _wrong_of_convolutions(settings: Settings) -> Iterator[Wrong]:
     maps, strides, kernel = settings["feature_maps"], settings["strides"], settings["kernel_size"]
     if len(strides) != len(maps):
         yield Wrong("strides", f"one for each of the {len(maps)} feature_maps, or left out", list(strides))
+        return
+    if len(maps) * kernel**2 > MAX_KERNEL_PLACES:
+        yield Wrong("kernel_size", f"at most {isqrt(MAX_KERNEL_PLACES // len(maps))} with {len(maps)} layers", kernel)
         return
     for layer, (side, stride) in enumerate(zip(sides(strides), strides, strict=False)):
         if kernel > side:

@@ -24,6 +24,7 @@ from pydantic_core import PydanticCustomError
 from models.kind_fields import (
     CLASSES,
     KIND_FIELDS,
+    MAX_KERNEL_SIDE,
     MAX_MULTIPLICATIONS,
     MAX_WEIGHTS,
     PIXELS,
@@ -173,7 +174,10 @@ class Spec(_Strict):
         description="Convolutional: feature maps of each layer.",
     )
     kernel_size: int = Field(
-        3, ge=1, le=SIDE, description="Convolutional: side of each kernel, in pixels; the picture is padded for it."
+        3,
+        ge=1,
+        le=MAX_KERNEL_SIDE,
+        description="Convolutional: side of each kernel, in pixels; the picture is padded for it.",
     )
     strides: tuple[Annotated[int, Field(ge=1, le=SIDE)], ...] = Field(
         (),
@@ -218,6 +222,7 @@ class Spec(_Strict):
         """Hold the complete spec to the rules between its fields."""
         filled = self.filled()
         _check_kind(filled["network"], _given(self))
+        _check_preset(filled["network"], self.preset)
         _check_samples(filled["training_batches"], filled["batches_per_sample"])
         _check_size(filled)
         _check_seeds(filled["seed"], filled["replicates"])
@@ -235,6 +240,8 @@ class Spec(_Strict):
         given = _given(self)
         kind = KIND_FIELDS[self._kind()]
         filled = {**dict(self), **kind.usual, **preset, **given}
+        if {"feature_maps", "kernel_size"} & given.keys() and "strides" not in given:
+            filled["strides"] = ()  # a preset's are those of its own layers
         for name in ("hidden_layers", "feature_maps", "strides"):  # presets have them as JSON has
             filled[name] = tuple(filled[name])
         parts = [settings.get("batch_norm", {}) for settings in (kind.usual, preset)]
@@ -310,6 +317,12 @@ def _check_samples(training_batches: int, batches_per_sample: int) -> None:
         )
 
 
+def _check_preset(network: NetworkKind, preset: str | None) -> None:
+    of = PRESETS[preset].settings["network"] if preset in PRESETS else network
+    if of != network:
+        raise out_of_bounds("preset", f"a preset of a network that is {network}; this one is {of}", preset)
+
+
 def _check_size(filled: Settings) -> None:
     kind, replicates, batch_size = KIND_FIELDS[filled["network"]], filled["replicates"], filled["batch_size"]
     for wrong in kind.wrong(filled):
@@ -330,12 +343,12 @@ def _check_size(filled: Settings) -> None:
             f"{replicates} networks of {weights} weights need {needed} bytes, the limit is {MAX_TRAINING_BYTES}",
             replicates,
         )
-    of_image = 4 * kind.values(filled)  # float32
+    of_image = 4 * kind.values(filled) * replicates  # float32; on a GPU all replicates train side by side
     if batch_size * of_image > MAX_TRAINING_BYTES:
         raise out_of_bounds(
             "batch_size",
-            f"at most {MAX_TRAINING_BYTES // of_image} for these {size}: an image takes {of_image} bytes while it "
-            f"trains, the limit is {MAX_TRAINING_BYTES}",
+            f"at most {MAX_TRAINING_BYTES // of_image} for these {size} and {replicates} replicates: an image takes "
+            f"{of_image} bytes while it trains, the limit is {MAX_TRAINING_BYTES}",
             batch_size,
         )
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from models.kind_fields import DENSE, KIND_FIELDS, sides
+from models.kind_fields import DENSE, KIND_FIELDS, sides, usual_strides
 from models.presets import PRESETS
 from models.spec import (
     MAX_HIDDEN_LAYERS,
@@ -60,13 +60,12 @@ COMMON: dict[str, st.SearchStrategy[Any]] = {
     "seed": st.none() | st.integers(0, MAX_SEED - 63),
     "dataset": st.none() | st.sampled_from(["mnist", "mnist-5k"]),
     "device": st.sampled_from(["auto", "cpu", "gpu"]),
-    "preset": st.none() | st.sampled_from([name for name in PRESETS if PRESETS[name].settings["network"] == "dense"]),
 }
 OWN: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "dense": {"hidden_layers": st.lists(st.integers(1, 350), min_size=1, max_size=MAX_HIDDEN_LAYERS)},
     "convolutional": {
         "feature_maps": st.lists(st.integers(1, 10), min_size=3, max_size=3),
-        "kernel_size": st.integers(1, 7),
+        "kernel_size": st.integers(1, 3),
         "strides": st.lists(st.integers(1, 2), min_size=3, max_size=3),
         "data_format": st.sampled_from(["channels_last", "channels_first"]),
     },
@@ -88,11 +87,15 @@ def _of_kind(network: str) -> st.SearchStrategy[Json]:
     )
     named: dict[str, st.SearchStrategy[Any]] = {} if network == "dense" else {"network": st.just(network)}
     given_network = {"network": st.just(network)} if network == "dense" else {}
+    presets = [name for name, preset in PRESETS.items() if preset.settings["network"] == network]
+    common = {**COMMON, "preset": st.none() | st.sampled_from(presets)}
+    if network != "dense":  # whose images take more memory
+        common |= {"batch_size": st.integers(2, 100), "replicates": st.integers(1, 16)}
     of_arrays = {"strides", "feature_maps"} & set(OWN[network])  # one for each other: both or neither
     together = {name: OWN[network][name] for name in of_arrays}
     single = {name: strategy for name, strategy in OWN[network].items() if name not in of_arrays}
     return st.fixed_dictionaries(
-        {**named, **together}, optional={**COMMON, **given_network, **single, "batch_norm": batch_norm}
+        {**named, **together}, optional={**common, **given_network, **single, "batch_norm": batch_norm}
     )
 
 
@@ -145,14 +148,14 @@ def test_filling_takes_what_is_given_then_the_preset_then_what_is_usual_then_the
     assert resolved == json.loads(json.dumps({name: expected[name] for name in everything if name not in foreign}))
 
 
-@given(st.integers(1, MAX_HIDDEN_LAYERS), st.integers(1, 28))
+@given(st.integers(1, 8), st.integers(1, 7))
 def test_strides_that_are_left_out_halve_the_picture_while_it_is_large_and_always_fit(layers: int, kernel: int) -> None:
     asked = {"network": "convolutional", "feature_maps": [1] * layers, "kernel_size": kernel, "batch_size": 2}
     resolved = parse(asked).resolve("mnist")
     assert len(resolved.strides) == layers
     assert set(resolved.strides) <= {1, 2}
     assert list(resolved.strides) == sorted(resolved.strides, reverse=True)
-    assert min(sides(resolved.strides)) >= min(kernel, 28)
+    assert min(sides(resolved.strides)) >= kernel
 
 
 CONVOLUTIONAL: Json = {"network": "convolutional"}
@@ -183,8 +186,8 @@ def test_a_field_of_another_kind_is_refused_and_its_kind_is_named(
 @pytest.mark.parametrize(
     ("asked", "field", "allowed"),
     [
-        ({"kernel_size": 9, "feature_maps": [8] * 3, "strides": [2, 2, 2]}, "kernel_size", "7×7 pixels, .*layer 3"),
-        ({"kernel_size": 15, "feature_maps": [8] * 2, "strides": [2, 1]}, "kernel_size", "14×14 pixels, .*layer 2"),
+        ({"kernel_size": 5, "feature_maps": [8] * 4, "strides": [2, 2, 2, 1]}, "kernel_size", "4×4 pixels, .*layer 4"),
+        ({"kernel_size": 7, "feature_maps": [4] * 9}, "kernel_size", "at most 6 with 9 layers"),
         ({"kernel_size": 1, "feature_maps": [8] * 2, "strides": [28, 2]}, "strides.1", "at most 1: .*layer 2"),
         ({"kernel_size": 1, "feature_maps": [8] * 3, "strides": [8, 2, 3]}, "strides.2", "at most 2: .*layer 3"),
         ({"feature_maps": [8, 8], "strides": [1]}, "strides", "one for each of the 2"),
@@ -196,7 +199,11 @@ def test_a_field_of_another_kind_is_refused_and_its_kind_is_named(
             "feature_maps",
             "at most 50000000 multiplications",
         ),
-        ({"feature_maps": [10], "strides": [1], "kernel_size": 28, "batch_size": 1000}, "batch_size", "at most 8"),
+        (
+            {"feature_maps": [10] * 4, "strides": [1] * 4, "replicates": 64},
+            "batch_size",
+            "at most .* and 64 replicates",
+        ),
     ],
 )
 def test_convolutions_that_do_not_fit_are_refused_and_the_layer_is_named(asked: Json, field: str, allowed: str) -> None:
@@ -211,12 +218,17 @@ def test_recurrent_batch_normalization_stands_where_its_paper_puts_it() -> None:
     parse({"network": "recurrent", "batch_norm": {"placement": "before_activation"}})
 
 
-def test_a_preset_of_another_kind_gives_what_fits_the_kind_that_is_asked_for() -> None:
-    asked = {"network": "convolutional", "preset": "depth-10-sigmoid-layers"}
-    resolved = parse(asked).resolve("mnist").model_dump(mode="json")
-    assert resolved["activation"] == "sigmoid"
-    assert "hidden_layers" not in resolved
-    assert resolved["feature_maps"] == [8, 16, 32, 32, 32, 32]
+def test_a_preset_of_another_kind_is_refused_and_both_kinds_are_named() -> None:
+    asked = {"network": "recurrent", "preset": "depth-10-sigmoid-layers"}
+    assert refused(asked) == ["preset"]
+    with pytest.raises(ValidationError, match=r"recurrent.*dense"):
+        parse(asked)
+
+
+@pytest.mark.parametrize("given_too", [{"feature_maps": [8, 8, 8]}, {"kernel_size": 7}])
+def test_a_presets_strides_are_those_of_its_own_layers(given_too: Json) -> None:
+    resolved = parse({"preset": "convolutional-good-weights-800", **given_too}).resolve("mnist")
+    assert resolved.strides == usual_strides(len(resolved.feature_maps), resolved.kernel_size)
 
 
 @given(SPECS, st.randoms())
@@ -262,7 +274,7 @@ BOUNDS: list[tuple[str, Any, Any]] = [  # field, the last values inside, the fir
         [[1], [1, 1, 512], [8] * MAX_HIDDEN_LAYERS],
         [[], [8, 0], [8, 513], [8] * (MAX_HIDDEN_LAYERS + 1), 8, None],
     ),
-    ("kernel_size", [1, 7], [0, -1, 29, 3.0, "3", None]),
+    ("kernel_size", [1, 7], [0, -1, 8, 29, 3.0, "3", None]),
     ("strides", [[], [2, 2, 1, 1, 1, 1]], [[0, 1, 1, 1, 1, 1], [29], 2, None]),
     ("data_format", ["channels_last", "channels_first"], ["NHWC", "", None]),
     ("units", [1, 512], [0, -1, 513, 64.0, "64", None, [64]]),

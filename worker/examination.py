@@ -1,6 +1,6 @@
 """The examination after the training: the test set at once and 200 images one at a time, with both statistics.
 
-It asks the very code that serves predictions (`models/dense.py`), so what is reported is what a user will meet.
+It asks the very code that serves predictions (`models/trained.py`), so what is reported is what a user will meet.
 """
 
 import numpy as np
