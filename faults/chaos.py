@@ -15,11 +15,12 @@ from celery import Celery
 from faults.saboteur import POINTS
 from faults.servers import Postgres, Redis
 from faults.service import LEASE_S, ServiceUnderTest, kill
+from faults.verdict import REFUSED
 from faults.work import Ledger
 from models.broker import TRAIN_WAITING_ARMS, celery_options
 from models.settings import Settings
 
-POINT_PATIENCE_S = 12.0
+POINT_PATIENCE_S, REFUSAL_PATIENCE_S = 12.0, 15.0
 LANE = "cpu"  # the workers here have no GPU
 GARBAGE = (b"no JSON", b"{}", b"null", b"\x80\x04\x95", b"[]", b"x" * 100_000)
 
@@ -112,8 +113,14 @@ class Chaos:
         pid = self.holder()
         if not kill(pid, signal.SIGSTOP):
             return False
+        refused = self.service.logs().count(REFUSED)
         time.sleep(LEASE_S + self.random.uniform(1.5, 3.0))
-        return kill(pid, signal.SIGCONT)
+        if not kill(pid, signal.SIGCONT):
+            return False
+        end = time.monotonic() + REFUSAL_PATIENCE_S  # it may compile until then, and the next fault may end it
+        while time.monotonic() < end and self.service.logs().count(REFUSED) == refused:
+            time.sleep(0.1)
+        return True
 
     def kill_at(self, point: str) -> bool:
         """Let the next process that passes a point die there; what leads to it is brought about."""

@@ -20,6 +20,7 @@ from visitors import Visitor, answers, draw, is_accessible, points, wait_for_sta
 from bench.server import Server, running_api
 from models import arms, keys
 from models.database import Database
+from models.presets import PRESETS
 from models.scopes import Scope
 from models.spec import ArmName, Spec
 from models.trained import starting_arrays
@@ -82,7 +83,7 @@ def test_every_setting_stands_in_the_form_with_its_meaning_and_its_bounds(server
         "seed": "From 0 to 4294967295.",
     }.items():
         assert bounds in (page.locator(f"#field-{name}-help").text_content() or "")
-    assert page.locator("#field-preset option").count() == 1 + 22
+    assert page.locator("#field-preset option").count() == 1 + len(PRESETS)
 
 
 def test_a_preset_fills_the_form_and_what_is_typed_overrides_it(server: Server, visitor: Visitor) -> None:
@@ -216,7 +217,7 @@ def test_each_kind_of_network_has_its_own_fields_and_what_is_usual_for_it(server
     assert shown_own_fields(page) == OWN["dense"]
     usual = {
         "convolutional": ("relu", "0.1", "800", "64", "0.9", "convolutional 8-16-32-32-32-32"),
-        "recurrent": ("tanh", "0.5", "2000", "60", "0.9", "LSTM of 64"),
+        "recurrent": ("tanh", "0.3", "2000", "60", "0.9", "LSTM of 64"),
         "dense": ("relu", "0.01", "50000", "60", "0.99", "100-100-100"),
     }
     fields = ("activation", "learning_rate", "training_batches", "batch_size", "batch_norm-momentum")
@@ -270,7 +271,7 @@ def test_a_watched_network_of_another_kind_is_taken_into_the_form(
     page = visitor.open(f"{server.url}/#experiment={succeeded(database, spec)}")
     wait_for_status(page, "succeeded")
     expect(page.locator("#watch-setting")).to_contain_text(
-        "tanh · rate 0.5 · weights 0.05 · 20 batches of 60 · LSTM of 5"
+        "tanh · rate 0.3 · weights 1 · 20 batches of 60 · LSTM of 5"
     )
     page.click("#use-settings")
     assert shown_own_fields(page) == OWN["recurrent"]
@@ -302,7 +303,7 @@ def test_where_networks_vary_each_has_what_is_usual_for_it(server: Server, visit
         expect(each.locator("#sweep-panels .panel")).to_have_count(3)
         made = httpx.get(f"{server.url}/sweeps/{httpx.get(f'{server.url}/sweeps').json()['sweeps'][0]['id']}").json()
         specs = [row["experiment"]["spec"] for row in made["experiments"]]
-        assert [spec["learning_rate"] for spec in specs] == [0.01, 0.1, 0.5]
+        assert [spec["learning_rate"] for spec in specs] == [0.01, 0.1, 0.3]
         assert [spec["activation"] for spec in specs] == ["relu", "relu", "tanh"]
         assert {spec["training_batches"] for spec in specs} == {100}
     page.select_option("#field-axis-0", "")
