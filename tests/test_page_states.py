@@ -599,7 +599,7 @@ def test_networks_of_all_kinds_are_listed_and_compared(server: Server, database:
     expect(rows.nth(0)).to_contain_text("network dense")
     expect(rows.nth(1)).to_contain_text("feature maps [4,8]")
     expect(rows.nth(2)).to_contain_text("feature maps [4]")
-    expect(rows.nth(3)).to_contain_text("network recurrent, activation tanh, learning rate 0.5")
+    expect(rows.nth(3)).to_contain_text("network recurrent, activation tanh, learning rate 0.3")
     for word in ("undefined", "kernel size", "hidden layers"):  # there is one of each
         expect(page.locator("#compare-table")).not_to_contain_text(word)
 
