@@ -159,7 +159,7 @@ def test_networks_of_all_kinds_stand_side_by_side(api: TestClient, database: Dat
         ["", "8-16-32-32-32-32", "3", "2-2-2-1-1-1", "channels_last", ""],
         ["", "", "", "", "", "64"],
     ]
-    assert [row["learning_rate"] for row in rows] == ["0.01", "0.1", "0.5"]  # what is usual for each
+    assert [row["learning_rate"] for row in rows] == ["0.01", "0.1", "0.3"]  # what is usual for each
     assert [row["batch_norm.momentum"] for row in rows] == ["0.99", "0.9", "0.9"]
     for row, kind in zip(api.get(f"/sweeps/{sweep['id']}").json()["experiments"], kinds, strict=True):
         assert row["values"] == {"network": kind}
