@@ -270,9 +270,7 @@ def test_a_watched_network_of_another_kind_is_taken_into_the_form(
     spec = Spec(network="recurrent", units=5, training_batches=20, dataset="mnist-5k", seed=1)
     page = visitor.open(f"{server.url}/#experiment={succeeded(database, spec)}")
     wait_for_status(page, "succeeded")
-    expect(page.locator("#watch-setting")).to_contain_text(
-        "tanh · rate 0.3 · weights 1 · 20 batches of 60 · LSTM of 5"
-    )
+    expect(page.locator("#watch-setting")).to_contain_text("tanh · rate 0.3 · weights 1 · 20 batches of 60 · LSTM of 5")
     page.click("#use-settings")
     assert shown_own_fields(page) == OWN["recurrent"]
     for name, value in {"network": "recurrent", "units": "5", "activation": "tanh", "training_batches": "20"}.items():
