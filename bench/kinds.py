@@ -4,12 +4,13 @@ Each preset says what it is there to show; the last one shows where batch normal
 """
 
 import time
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.report import keep, print_table
-from bench.training import prepared
+from bench.training import Train
 from models import datasets
 from models.datasets import Dataset
 from models.presets import PRESETS
@@ -24,16 +25,22 @@ ANSWERS = 300
 
 def main() -> None:
     """Train each preset of another kind, and print its curves at every tenth of the run."""
-    prepared(1)
+    from worker.tensorflow_setup import prepare_tensorflow
+
+    prepare_tensorflow(1)
+    from worker.resident import ResidentData
+    from worker.training import train
+
     dataset = datasets.load("mnist", Settings().data_dir)
     rows, figures = [], {}
     for name, preset in PRESETS.items():
         if preset.kind != "network":
             continue
         specs = [Spec(preset=name, seed=seed).resolve("mnist") for seed in SEEDS]
+        data = ResidentData(dataset, specs[0].network)
         for arm in ArmName:
             begin = time.perf_counter()
-            trained = [_trained(spec, arm, dataset) for spec in specs]
+            trained = [_trained(train, spec, arm, data) for spec in specs]
             seconds = (time.perf_counter() - begin) / len(SEEDS)
             curve = np.median([points for points, _ in trained], axis=0)  # [tenths]
             answer_ms = _answer_ms(trained[0][1], dataset)
@@ -47,19 +54,16 @@ def main() -> None:
     keep("kinds", figures)
 
 
-def _trained(spec: ResolvedSpec, arm: ArmName, dataset: Dataset) -> tuple[NDArray[np.float64], TrainedNetwork]:
+def _trained(train: Train, spec: ResolvedSpec, arm: ArmName, data: Any) -> tuple[NDArray[np.float64], TrainedNetwork]:
     """Return the accuracy at every tenth of the run, the last at its end, and the network."""
-    from worker.resident import ResidentData
-    from worker.training import train
-
     accuracies: list[float] = []
-    for progress in train(spec, arm, ResidentData(dataset, spec.network)):
+    for progress in train(spec, arm, data):
         if progress.sample is not None:
             accuracies.append(progress.sample.correct[0] / progress.sample.total)
     assert progress.trained is not None
     (network,) = progress.trained
     at = [len(accuracies) * tenth // TENTHS for tenth in range(1, TENTHS)]
-    points = [*(accuracies[i] for i in at), network.validation_correct / len(dataset.validation_labels)]
+    points = [*(accuracies[i] for i in at), network.validation_correct / data.validation_total]
     return np.array(points), TrainedNetwork(spec, arm, network.arrays)
 
 

@@ -1,15 +1,15 @@
 """Convolutions and the LSTM by their equations, written out in float64: what the networks are held against."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arrays import Array, Arrays
+from models.arrays import Arrays
 from models.kinds import KINDS
-from models.spec import ResolvedSpec, Statistics
-from models.trained import TrainedNetwork
+from models.spec import ArmName, ResolvedSpec, Statistics
 
 Exact = NDArray[np.float64]
 #: Takes a layer's name, its values and, of a recurrent network, the step; returns them normalized.
@@ -63,9 +63,11 @@ def of_an_lstm(spec: ResolvedSpec, arrays: dict[str, Exact], images: Exact, norm
 BY_THE_BOOK = {"convolutional": of_convolutions, "recurrent": of_an_lstm}  # dense: tests/test_models_dense.py
 
 
-def by_the_book(network: TrainedNetwork, images: Array, statistics: Statistics) -> tuple[Exact, Arrays]:
+def by_the_book(
+    spec: ResolvedSpec, arm: ArmName, arrays: Mapping[str, NDArray[Any]], images: NDArray[Any], statistics: Statistics
+) -> tuple[Exact, Arrays]:
     """Return the logits, and the statistics of the batch that were met on the way, named as the population's."""
-    arrays = {name: array.astype(np.float64) for name, array in network.arrays.items()}
+    exact: dict[str, Exact] = {name: array.astype(np.float64) for name, array in arrays.items()}
     met: dict[str, list[Exact]] = {}
 
     def normalize(layer: str, z: Exact, step: int | None) -> Exact:
@@ -74,12 +76,12 @@ def by_the_book(network: TrainedNetwork, images: Array, statistics: Statistics) 
         for what, batch in found.items():
             met.setdefault(f"{layer}/{what}", []).append(batch)
             if statistics == "population":
-                stored = arrays[f"{layer}/{what}"]
+                stored = exact[f"{layer}/{what}"]
                 found[what] = stored if step is None else stored[step]
-        scale = arrays[f"{layer}/gamma"] / np.sqrt(found["population_variance"] + network.spec.batch_norm.epsilon)
-        normalized: Exact = scale * (z - found["population_mean"]) + arrays.get(f"{layer}/beta", 0)
+        scale = exact[f"{layer}/gamma"] / np.sqrt(found["population_variance"] + spec.batch_norm.epsilon)
+        normalized: Exact = scale * (z - found["population_mean"]) + exact.get(f"{layer}/beta", 0)
         return normalized
 
-    logits = BY_THE_BOOK[network.spec.network](network.spec, arrays, images.astype(np.float64), normalize)
-    shapes = KINDS[network.spec.network].shapes(network.spec, network.arm)
+    logits = BY_THE_BOOK[spec.network](spec, exact, images.astype(np.float64), normalize)
+    shapes = KINDS[spec.network].shapes(spec, arm)
     return logits, {name: np.array(steps, np.float32).reshape(shapes[name]) for name, steps in met.items()}

@@ -11,7 +11,7 @@ from models.checkpoints import Checkpoint
 from models.datasets import Dataset
 from models.spec import ArmName, NetworkKind, ResolvedSpec, Spec, Statistics
 from models.streams import batch_indices
-from models.trained import TrainedNetwork, starting_arrays
+from models.trained import starting_arrays
 from worker.tensorflow_setup import prepare_tensorflow
 
 prepare_tensorflow(1)
@@ -49,12 +49,10 @@ def assert_same_bits(one: Arrays, other: Arrays) -> None:
         np.testing.assert_array_equal(array, other[name], err_msg=name)
 
 
-def loss(spec: ResolvedSpec, arm: ArmName, arrays: Arrays, images: Any, labels: Any) -> float:
+def loss(spec: ResolvedSpec, arm: ArmName, arrays: dict[str, Any], images: Any, labels: Any) -> float:
     """Return the mean softmax cross-entropy of a batch, by the equations in float64."""
     statistics: Statistics = "batch" if arm is ArmName.WITH_BATCH_NORM else "population"
-    network = TrainedNetwork(spec, arm, {name: array.astype(np.float32) for name, array in arrays.items()})
-    object.__setattr__(network, "arrays", arrays)  # which are exact
-    logits, _ = by_the_book(network, images, statistics)
+    logits, _ = by_the_book(spec, arm, arrays, images, statistics)
     return float(np.mean(np.log(np.exp(logits).sum(axis=-1)) - logits[np.arange(len(labels)), labels]))
 
 

@@ -11,25 +11,16 @@ import tensorflow as tf
 
 from models.convolutional import layer_names, paddings
 from models.spec import SIDE, ArmName, ResolvedSpec
-from worker.tensors import ACTIVATIONS, Normalize, Tensors
+from worker.tensors import ACTIVATIONS, Normalize, Tensors, held_as_stored, released_as_stored
 
 BLOCK = 50
 INKED_ALONE = False
+held, released = held_as_stored, released_as_stored
 
 
 def normalized_units(spec: ResolvedSpec) -> tuple[int, ...]:
     """Return the feature maps of each normalized layer."""
     return spec.feature_maps
-
-
-def held(parameters: Tensors, _kept: tf.Tensor) -> Tensors:
-    """Return the parameters as they are: there is a kernel for all pixels."""
-    return parameters
-
-
-def released(moved: Tensors, _before: Tensors, _places: tf.Tensor) -> Tensors:
-    """Return the parameters as they are."""
-    return moved
 
 
 def logits(

@@ -10,25 +10,16 @@ import tensorflow as tf
 
 from models.recurrent import GATES
 from models.spec import SIDE, ArmName, ResolvedSpec
-from worker.tensors import ACTIVATIONS, Normalize, Tensors
+from worker.tensors import ACTIVATIONS, Normalize, Tensors, held_as_stored, released_as_stored
 
 BLOCK = 500
 INKED_ALONE = False
+held, released = held_as_stored, released_as_stored
 
 
 def normalized_units(spec: ResolvedSpec) -> tuple[int, ...]:
     """Return the units that are normalized together: those of all gates, and those of the cell."""
     return GATES * spec.units, spec.units
-
-
-def held(parameters: Tensors, _kept: tf.Tensor) -> Tensors:
-    """Return the parameters as they are."""
-    return parameters
-
-
-def released(moved: Tensors, _before: Tensors, _places: tf.Tensor) -> Tensors:
-    """Return the parameters as they are."""
-    return moved
 
 
 def logits(
