@@ -12,11 +12,12 @@ from api import (
     browser,
     curves,
     digits,
+    direct,
     documents,
+    door,
     errors,
     events,
     experiments,
-    headers,
     health,
     history,
     metrics,
@@ -32,9 +33,8 @@ from api.cache import NetworkCache
 from api.callers import REFUSED, Callers, caller
 from api.dependencies import only_known_parameters
 from api.feed import Feed
-from api.metrics import CountedRequests, Metrics
+from api.metrics import Metrics
 from api.readiness import Readiness
-from api.requests import RequestIds
 from models.database import POOL_SIZE, Database
 from models.settings import Settings
 from models.tracing import Tracer
@@ -91,16 +91,14 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _put_around(app: FastAPI) -> None:
     """Put around every route what each request and each answer goes through."""
-    app.add_middleware(CountedRequests, metrics=app.state.metrics)
-    app.add_middleware(RequestIds, tracer=app.state.tracer)  # around the others: it answers what they let fall
     errors.install(app)
     events.install(app)
-    headers.install(app)
+    direct.install(app, "/predict", predictions.to_numbers_alone)
+    door.install(app, app.state.metrics, app.state.tracer)
 
 
 def _include_routes(app: FastAPI) -> None:
     """Put the rooms behind the door, each with what is asked of a request before it."""
-    app.router.routes.append(predictions.numbers_alone)  # found before all others
     app.include_router(browser.router)
     app.include_router(documents.router)
     for room in (experiments, curves, events, history, networks, sweeps, presets, workers):

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request
 from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect
 
 from api.errors import response
+from api.headers import header
 from models.errors import Busy, FieldError, InvalidInput
 from models.settings import Settings
 from models.validation import field_errors
@@ -97,21 +97,29 @@ class Received:
         self._body = bytearray()
 
     async def __aenter__(self) -> bytearray:
-        declared = self._request.headers.get("content-length", "0")
-        if declared.isdecimal() and float(declared) > self._limit:  # int() refuses thousands of digits
+        declared = header(self._request.scope, b"content-length") or b"0"
+        if declared.isdigit() and float(declared) > self._limit:  # int() refuses thousands of digits
             raise self._too_large()
         try:
-            async for piece in self._request.stream():
-                if len(self._body) + len(piece) > self._limit:
-                    raise self._too_large()
-                self._bodies.take(len(self._body) + len(piece), len(piece))
-                self._body += piece
-        except BaseException as error:
+            while await self._take_piece():
+                pass
+        except BaseException:
             self._release()
-            if isinstance(error, ClientDisconnect):  # nobody hears this answer, and nothing is wrong here
-                raise HTTPException(400, "The connection ended before the body did.") from None
             raise
         return self._body
+
+    async def _take_piece(self) -> bool:
+        """Take what has come, and return whether there is more."""
+        message = await self._request.receive()
+        if message["type"] == "http.disconnect":  # nobody hears this answer, and nothing is wrong here
+            raise HTTPException(400, "The connection ended before the body did.")
+        if piece := message.get("body", b""):
+            size = len(self._body) + len(piece)
+            if size > self._limit:
+                raise self._too_large()
+            self._bodies.take(size, len(piece))
+            self._body += piece
+        return bool(message.get("more_body", False))
 
     async def __aexit__(self, *_: object) -> None:
         self._release()

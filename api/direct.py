@@ -1,47 +1,65 @@
-"""A route for the requests that come by the thousand: found first, and answered without FastAPI's machinery.
+"""A way for the requests that come by the thousand: around the framework's layers, its matching and its dependencies.
 
-It is a second way to an operation that an ordinary route documents, and takes only the plainest of its requests; for
-all others the ordinary one is found. Its answers go through the same middleware, its errors to the same handlers.
+It is a second way to an operation that an ordinary route documents, and takes only the plainest of its requests; all
+others go on to that route. Its answers go out by the same door, its errors are answered by the same functions.
 """
 
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastapi import Request
-from starlette.routing import BaseRoute, Match
-from starlette.types import Receive, Scope, Send
+from fastapi import FastAPI, Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api import errors
 from api.bodies import JSON
 
+JSON_HEADER = (b"content-type", JSON.encode())
 
-class DirectRoute(BaseRoute):
-    """Answers POST requests with a JSON body, no query and no encoding; `answer` does what dependencies would do."""
 
-    def __init__(self, path: str, answer: Callable[[Request], Coroutine[Any, Any, bytes]]) -> None:
-        self.path = self.path_format = path
-        self._answer = answer
-        self._found: Scope = {"route": self, "endpoint": answer}
+class Direct:
+    """Answers POST requests to one path with a JSON body, no query and no encoding; the application has all others.
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+    `answer` does what the route's dependencies would do too.
+    """
+
+    def __init__(self, app: ASGIApp, path: str, answer: Callable[[Request], Coroutine[Any, Any, bytes]]) -> None:
+        self.path = path
+        self._app, self._answer = app, answer
+
+    def takes(self, scope: Scope) -> bool:
         """Return whether the request is one of those."""
-        if scope["type"] == "http" and scope["path"] == self.path and scope["method"] == "POST" and _is_plain(scope):
-            return Match.FULL, self._found
-        return Match.NONE, {}
+        if scope["type"] != "http" or scope["path"] != self.path or scope["method"] != "POST":
+            return False
+        return not scope["query_string"] and _is_plain_json(scope)
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with JSON."""
-        body = await self._answer(Request(scope, receive, send))
-        headers = [(b"content-length", str(len(body)).encode()), (b"content-type", JSON.encode())]
+        if not self.takes(scope):
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = self  # metrics and spans call it by its path
+        request = Request(scope, receive, send)
+        try:
+            body = await self._answer(request)
+        except Exception as error:
+            told = await errors.answer(request, error)
+            await told(scope, receive, send)
+            return
+        headers = [(b"content-length", b"%d" % len(body)), JSON_HEADER]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
 
-def _is_plain(scope: Scope) -> bool:
-    if scope["query_string"]:
-        return False
+def _is_plain_json(scope: Scope) -> bool:
     for name, value in scope["headers"]:
         if name == b"content-encoding":
             return False
-        if name == b"content-type" and value.partition(b";")[0].strip().lower() not in (b"", JSON.encode()):
+        if name == b"content-type" and value.partition(b";")[0].strip().lower() not in (b"", JSON_HEADER[1]):
             return False
     return True
+
+
+def install(app: FastAPI, path: str, answer: Callable[[Request], Coroutine[Any, Any, bytes]]) -> None:
+    """Put the direct way to a path around the application's layers."""
+    build = app.build_middleware_stack
+    app.build_middleware_stack = lambda: Direct(build(), path, answer)  # type: ignore[method-assign]

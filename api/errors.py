@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -161,8 +161,22 @@ def _beginning(value: Any) -> str:
     return text
 
 
+async def answer(request: Request, error: Exception) -> Response:
+    """Return the answer to an error for who stands outside the framework's layers.
+
+    Raises it again if nobody expected it.
+    """
+    handlers = request.app.exception_handlers
+    kind = next(kind for kind in type(error).__mro__ if kind in handlers)
+    if kind is Exception:
+        raise error
+    told: Response = await handlers[kind](request, error)
+    return told
+
+
 def install(app: FastAPI) -> None:
-    """Teach the application the one shape of its errors. What nobody expects is answered by `api.requests`."""
+    """Teach the application the one shape of its errors."""
+    app.exception_handler(Exception)(_unexpected)
     app.exception_handler(BnlabError)(_ours)
     app.exception_handler(RequestValidationError)(_parameters)
     app.exception_handler(ValidationError)(_stored)
@@ -197,6 +211,10 @@ async def _parameters(_request: Request, error: RequestValidationError) -> JSONR
 async def _stored(_request: Request, error: ValidationError) -> JSONResponse:
     log.error("Stored data does not validate.", exc_info=error, extra={"action": "answer_500"})
     return problem(500, "internal_error", "Something stored cannot be read; the service's log has the details.")
+
+
+async def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
+    return unexpected()  # the framework raises the error again once this is sent, and `api.door` logs it
 
 
 async def _http(request: Request, error: HTTPException) -> JSONResponse:

@@ -3,8 +3,13 @@
 Strict-Transport-Security is not among them: only the proxy that speaks TLS knows that it may be promised.
 """
 
-from fastapi import FastAPI
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from starlette.types import Scope
+
+#: A name in small letters, and its value.
+Header = tuple[bytes, bytes]
 
 #: No content of ours is to be taken for another kind, told of elsewhere, or embedded in another site's page.
 ALWAYS = [
@@ -20,36 +25,18 @@ UNLESS_SET = [
 ]
 
 
-def install(app: FastAPI) -> None:
-    """Put the headers on every answer, also to an error nobody expected, which middleware of the application misses."""
-    build = app.build_middleware_stack
-    app.build_middleware_stack = lambda: SafeHeaders(build())  # type: ignore[method-assign]
-
-
 #: Where headers wait in a request's state until its answer begins, whatever that will be.
 ASIDE = "headers"
 
 
-class SafeHeaders:
-    """The application with these headers on its answers."""
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """Return the first header of a request with this name, in small letters; None: it has none."""
+    return next((value for each, value in scope["headers"] if each == name), None)
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, with the headers."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        state = scope.setdefault("state", {})
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = message.setdefault("headers", [])
-                names = {name for name, _ in headers}
-                unset = (each for each in UNLESS_SET if each[0] not in names)
-                message["headers"] = [*headers, *ALWAYS, *unset, *state.get(ASIDE, ())]
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
+def completed(own: Iterable[Header], state: Mapping[str, Any]) -> list[Header]:
+    """Return the headers of an answer: its own, those that every answer has, those its request has put aside."""
+    own = list(own)
+    names = {name for name, _ in own}
+    unset = [each for each in UNLESS_SET if each[0] not in names]
+    return [*own, *ALWAYS, *unset, *state.get(ASIDE, ())]

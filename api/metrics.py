@@ -4,7 +4,6 @@ What this process counts is its own; what is counted in the database is the same
 """
 
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import get_args
@@ -12,11 +11,9 @@ from typing import get_args
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import start_http_server
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.callers import AdminDep
 from api.feed import Feed
-from api.routes import STREAMS, method_of, route_of
 from api.service_figures import ServiceFigures
 from models.database import Database
 from models.settings import Settings
@@ -110,34 +107,6 @@ class Metrics:
             server.shutdown()
             server.server_close()
             thread.join()
-
-
-class CountedRequests:
-    """Middleware: counts each request by its route, never by its path."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status, begin = 500, time.perf_counter()
-        begun = begin
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal status, begun
-            if message["type"] == "http.response.start":
-                status, begun = message["status"], time.perf_counter()
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_and_note)
-        finally:
-            route = route_of(scope)
-            end = begun if route in STREAMS else time.perf_counter()
-            self._metrics.answered(method_of(scope), route, status, end - begin)
 
 
 def metrics_of(request: Request) -> Metrics:

@@ -21,7 +21,6 @@ from api.bodies import JSON, SMALL_BODY_BYTES, Bodies, Received, content_type, d
 from api.cache import NetworkCache
 from api.callers import ReaderDep, reader
 from api.dependencies import DatabaseDep, NetworksDep, SettingsDep
-from api.direct import DirectRoute
 from api.errors import responses
 from api.metrics import metrics_of
 from models import cautions
@@ -137,15 +136,13 @@ class Predictions(Source):
     predictions: list[Seen]
 
 
-async def _to_numbers_alone(request: Request) -> bytes:
+async def to_numbers_alone(request: Request) -> bytes:
+    """Return the answer to plain JSON, which is what most requests are, for `api.direct`."""
     state = request.app.state
     asks = await reader(request)
     answer = await _answer_numbers(request, asks.sees, state.settings, state.database, state.networks)
     return answer.model_dump_json().encode()
 
-
-#: Most requests are answered here.
-numbers_alone = DirectRoute("/predict", _to_numbers_alone)
 
 router = APIRouter(tags=["predictions"])
 
@@ -204,7 +201,7 @@ def _read(body: bytearray) -> tuple[Choice, bool, Array]:
     if len(body) > SMALL_BODY_BYTES and any(body.count(sign) > most for sign, most in MOST_OF.items()):
         raise InvalidInput([FieldError("images", f"at most {MAX_IMAGES} images of {PIXELS} numbers", "more values")])
     choice, image, many = _taken_apart(body)
-    truths = b"true" in body or b"false" in body
+    truths = (b"u" in body and b"true" in body) or (b"l" in body and b"false" in body)  # one letter is found sooner
     if many is None:
         return choice, False, images.from_numbers(image, truths=truths)[np.newaxis]
     return choice, True, images.from_many(many, truths=truths)

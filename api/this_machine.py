@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 
+from api.headers import header
 from models.errors import RequestForbidden
 
 PROXYS_OWN = frozenset({b"forwarded", b"via", b"x-real-ip"})
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
-OTHER_SITES = frozenset({"cross-site", "same-site"})  # same-site: another port, another name of the same domain
+OTHER_SITES = frozenset({b"cross-site", b"same-site"})  # same-site: another port, another name of the same domain
 
 
 def refuse_strangers(request: Request) -> None:
@@ -28,12 +29,13 @@ def refuse_strangers(request: Request) -> None:
             f"API keys are off, so only requests from this machine are taken, and this one came to {server}; "
             "listen to 127.0.0.1 only, or set BNLAB_KEYS=required and give keys out."
         )
-    if any(name in PROXYS_OWN or name.startswith(b"x-forwarded-") for name, _ in request.scope["headers"]):
+    names = [name for name, _ in request.scope["headers"]]
+    if not PROXYS_OWN.isdisjoint(names) or any(name.startswith(b"x-forwarded-") for name in names):
         raise RequestForbidden(
             "API keys are off, so only requests from this machine are taken, and this one came through a proxy; ask "
             "http://127.0.0.1 without one, or set BNLAB_KEYS=required and give keys out."
         )
-    if not is_loopback(_host(f"//{request.headers.get('host', '')}")):
+    if not _names_this_machine(header(request.scope, b"host") or b""):
         raise RequestForbidden(
             "API keys are off, so this service has no name but localhost, and the header Host has another; ask "
             "http://127.0.0.1 or http://localhost, or set BNLAB_KEYS=required and give keys out."
@@ -57,14 +59,18 @@ def is_loopback(host: str) -> bool:
     return address.is_loopback
 
 
-def _comes_from_another_site(request: Request) -> bool:
-    if request.headers.get("sec-fetch-site") in OTHER_SITES:
-        return True
-    origin = request.headers.get("origin")
-    return origin is not None and not is_loopback(_host(origin))
-
-
 @lru_cache(maxsize=64)
+def _names_this_machine(host_and_port: bytes) -> bool:
+    return is_loopback(_host(f"//{host_and_port.decode('latin-1')}"))
+
+
+def _comes_from_another_site(request: Request) -> bool:
+    if header(request.scope, b"sec-fetch-site") in OTHER_SITES:
+        return True
+    origin = header(request.scope, b"origin")
+    return origin is not None and not is_loopback(_host(origin.decode("latin-1")))
+
+
 def _host(address: str) -> str:
     """Return the host of an address, without its port; empty if there is none."""
     try:

@@ -27,7 +27,8 @@ class Contestant:
 
     def __init__(self, module: str, work: Path, python: Path, threads: int) -> None:
         self._command = [str(python), "-m", f"bench.peers.{module}", str(work)]
-        self._environment = {**os.environ, **_few_threads(threads), "THREADS": str(threads)}
+        inherited = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
+        self._environment = {**inherited, **_few_threads(threads), "THREADS": str(threads)}  # products as they come
         self._threads = threads
 
     def __enter__(self) -> "Contestant":

@@ -51,8 +51,8 @@ def _scale(gamma: Array, variance: Array, epsilon: float) -> Array:
 def softmax(logits: Array) -> Array:
     """Return exp(logits) / Σ exp(logits) along the last axis, shifted so that nothing overflows."""
     with np.errstate(over="ignore"):  # a difference beyond float32 is −∞, and its share 0
-        powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares: Array = powers / powers.sum(axis=-1, keepdims=True)
+        shares: Array = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares /= shares.sum(axis=-1, keepdims=True)
     return shares
 
 

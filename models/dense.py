@@ -70,9 +70,14 @@ def by_population(spec: ResolvedSpec, layers: Folded, images: Array) -> Array:
     x = images
     *hidden, (weights, bias) = layers
     for hidden_weights, hidden_bias in hidden:
-        x = activate(x @ hidden_weights + hidden_bias)
-    logits: Array = x @ weights + bias
-    return logits
+        x = activate(_plus(x @ hidden_weights, hidden_bias))
+    return _plus(x @ weights, bias)
+
+
+def _plus(product: Array, bias: Array) -> Array:
+    """Return their sum in the place of the product: for one digit, to find another place takes as long as to add."""
+    product += bias
+    return product
 
 
 def by_batch(spec: ResolvedSpec, arrays: Arrays, images: Array) -> Array:

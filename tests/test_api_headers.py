@@ -1,13 +1,18 @@
 """Headers that keep a browser from misusing an answer: on every answer, whatever became of the request."""
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from fastapi import FastAPI, Response
+from builders import problem
+from conftest import LOOPBACK
+from fastapi import Response
 from fastapi.testclient import TestClient
 
+from api.app import create_app
 from api.documents import policy
-from api.headers import install
+from models.settings import Settings
 
 STRICT = "default-src 'none'; frame-ancestors 'none'"
 EVERYWHERE = {
@@ -39,28 +44,28 @@ def test_every_answer_has_them_once(door: TestClient, method: str, path: str, st
     assert "Strict-Transport-Security" not in answer.headers  # the proxy's that speaks TLS
 
 
-def test_so_has_the_answer_to_an_error_that_nobody_expected() -> None:
-    app = FastAPI()
-    install(app)
+def answer_of(settings: Settings, route: Callable[[], Response]) -> Any:
+    """Return what the application answers from a route of ours."""
+    app = create_app(settings)
+    app.get("/ours")(route)
+    with TestClient(app, base_url=LOOPBACK) as client:
+        return client.get("/ours")
 
-    @app.get("/")
-    def _broken() -> None:
+
+def test_so_has_the_answer_to_an_error_that_nobody_expected(settings: Settings) -> None:
+    def broken() -> Response:
         raise RuntimeError
 
-    answer = TestClient(app, raise_server_exceptions=False).get("/")
-    assert answer.status_code == 500
+    answer = answer_of(settings, broken)
+    problem(answer, 500, "internal_error")
     assert {name: answer.headers[name] for name in EVERYWHERE} == EVERYWHERE
 
 
-def test_what_an_answer_sets_itself_stands() -> None:
-    app = FastAPI()
-    install(app)
-
-    @app.get("/")
-    def _own() -> Response:
+def test_what_an_answer_sets_itself_stands(settings: Settings) -> None:
+    def own() -> Response:
         return Response(headers={"Cache-Control": "max-age=60", "Content-Security-Policy": "default-src 'self'"})
 
-    answer = TestClient(app).get("/")
+    answer = answer_of(settings, own)
     assert answer.headers.get_list("Cache-Control") == ["max-age=60"]
     assert answer.headers.get_list("Content-Security-Policy") == ["default-src 'self'"]
     assert answer.headers["X-Content-Type-Options"] == "nosniff"

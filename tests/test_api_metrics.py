@@ -24,8 +24,9 @@ from sqlalchemy.orm import Session
 
 from api import service_figures
 from api.app import create_app
+from api.door import Door
 from api.feed import Feed
-from api.metrics import NAMES, CountedRequests, Metrics
+from api.metrics import NAMES, Metrics
 from faults.servers import free_port
 from models import arms, clock, figures, keys, workers
 from models.database import Database
@@ -33,6 +34,7 @@ from models.scopes import Scope
 from models.settings import Settings
 from models.spec import ArmName, Status
 from models.tables import Arm
+from models.tracing import Tracer
 
 Sample = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -127,7 +129,8 @@ def test_a_stream_is_timed_to_its_beginning_and_any_other_request_to_its_end(
 
     database = Database(new_sqlite_url)
     metrics = Metrics(database, Feed(database, 1))
-    asyncio.run(CountedRequests(answer, metrics)({"type": "http", "method": "GET"}, nothing, nothing))
+    door = Door(answer, metrics, Tracer("nobody"))
+    asyncio.run(door({"type": "http", "method": "GET", "headers": []}, nothing, nothing))
     text = generate_latest(metrics.registry).decode()
     took_s = value(text, "bnlab_http_request_seconds_sum", method="GET", route=route)
     assert took_s is not None

@@ -9,10 +9,10 @@ from builders import TEN_UNITS, WITH, WITHOUT, succeeded
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.routing import Match
 
+from api.direct import Direct
 from api.images import from_numbers
-from api.predictions import numbers_alone
+from api.predictions import to_numbers_alone
 from models.database import Database
 from models.errors import InvalidImage
 from models.trained import starting_arrays
@@ -29,9 +29,10 @@ def scope(**other: Any) -> dict[str, Any]:
 
 
 def test_plain_requests_find_the_direct_way_and_no_others() -> None:
+    direct = Direct(passed_on, "/predict", to_numbers_alone)
     as_json = [(b"content-type", b"Application/JSON; charset=utf-8")]
     for taken in (scope(), scope(headers=as_json)):
-        assert numbers_alone.matches(taken)[0] is Match.FULL
+        assert direct.takes(taken)
     for left in (
         scope(type="websocket"),
         scope(method="GET"),
@@ -40,7 +41,11 @@ def test_plain_requests_find_the_direct_way_and_no_others() -> None:
         scope(headers=[(b"content-type", b"image/png")]),
         scope(headers=[*as_json, (b"content-encoding", b"gzip")]),
     ):
-        assert numbers_alone.matches(left) == (Match.NONE, {})
+        assert not direct.takes(left)
+
+
+async def passed_on(*_: object) -> None:
+    """Stand for the application."""
 
 
 REQUESTS: list[Any] = [

@@ -1,6 +1,7 @@
 """The fingerprint: all that decides about bits, the same for each process of one set-up, another after any change."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from worker import fingerprint as module
 from worker.fingerprint import ROOT, TRAINER, fingerprint
-from worker.tensorflow_setup import prepare_tensorflow
+from worker.tensorflow_setup import XLA_FLAGS, prepare_tensorflow, with_ours
 
 prepare_tensorflow(1)
 
@@ -23,13 +24,23 @@ def test_it_names_versions_threads_device_and_processor() -> None:
     assert json.loads(json.dumps(found)) == found  # it is stored as JSON
 
 
-def test_another_process_of_the_same_set_up_has_the_same() -> None:
+@pytest.mark.parametrize("inherits", [True, False])
+def test_another_process_of_the_same_set_up_has_the_same(inherits: bool) -> None:
+    """Whether or not it inherits the options of XLA that this one has set."""
+    environment = {name: value for name, value in os.environ.items() if inherits or name != "XLA_FLAGS"}
     code = (
         "import json; from worker.tensorflow_setup import prepare_tensorflow; prepare_tensorflow(1); "
         "from worker.fingerprint import fingerprint; print(json.dumps(fingerprint(1)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
     assert json.loads(done.stdout) == fingerprint(1)
+
+
+def test_our_options_of_xla_come_once_and_before_those_of_the_environment() -> None:
+    assert with_ours("") == XLA_FLAGS
+    assert with_ours(with_ours("--xla_one=1")) == with_ours("--xla_one=1") == f"{XLA_FLAGS} --xla_one=1"
 
 
 def test_other_threads_are_another_set_up() -> None:

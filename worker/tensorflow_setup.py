@@ -6,6 +6,10 @@ from functools import cache
 
 _ONE_AT_A_TIME = threading.Lock()
 
+#: Of XLA on a CPU: no code in tiles for what is computed value by value, which took four times as long, and vectors as
+#: wide as the processor's (`bench/NOTES.md`). What the environment says comes after them.
+XLA_FLAGS = "--xla_backend_extra_options=xla_cpu_disable_tiled_emitter=1 --xla_cpu_prefer_vector_width=512"
+
 
 def prepare_tensorflow(threads: int) -> None:
     """Import TensorFlow and set it up; the second call does nothing, and waits for the first one's end."""
@@ -20,6 +24,7 @@ def _prepare(threads: int) -> None:
     The import takes seconds and must happen after a fork, never before: so it is called, not run at import.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings and errors, not the greeting
+    os.environ["XLA_FLAGS"] = with_ours(os.environ.get("XLA_FLAGS", ""))
     import tensorflow as tf
     from threadpoolctl import threadpool_limits
 
@@ -33,3 +38,8 @@ def _prepare(threads: int) -> None:
     if gpus:  # on a CPU the same threads give the same bits; that this does it on a GPU, only a GPU can show
         tf.config.experimental.enable_op_determinism()
         tf.config.experimental.enable_tensor_float_32_execution(False)  # its products have 10 bits, not 23
+
+
+def with_ours(flags: str) -> str:
+    """Return XLA's flags with ours before them; those that a parent process has set already stay as they are."""
+    return flags if flags.startswith(XLA_FLAGS) else f"{XLA_FLAGS} {flags}".strip()
