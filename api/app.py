@@ -93,8 +93,9 @@ def _put_around(app: FastAPI) -> None:
     """Put around every route what each request and each answer goes through."""
     errors.install(app)
     events.install(app)
-    direct.install(app, "/predict", predictions.to_numbers_alone)
-    door.install(app, app.state.metrics, app.state.tracer)
+    tracer = app.state.tracer
+    direct.install(app, "/predict", predictions.to_numbers_alone, tracer)  # each goes around what is there
+    door.install(app, app.state.metrics, tracer)
 
 
 def _include_routes(app: FastAPI) -> None:

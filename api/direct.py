@@ -12,6 +12,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors
 from api.bodies import JSON
+from models.tracing import Tracer
+
+Answer = Callable[[Request], Coroutine[Any, Any, bytes]]
 
 JSON_HEADER = (b"content-type", JSON.encode())
 
@@ -22,9 +25,9 @@ class Direct:
     `answer` does what the route's dependencies would do too.
     """
 
-    def __init__(self, app: ASGIApp, path: str, answer: Callable[[Request], Coroutine[Any, Any, bytes]]) -> None:
+    def __init__(self, app: ASGIApp, path: str, answer: Answer, tracer: Tracer) -> None:
         self.path = path
-        self._app, self._answer = app, answer
+        self._app, self._answer, self._tracer = app, answer, tracer
 
     def takes(self, scope: Scope) -> bool:
         """Return whether the request is one of those."""
@@ -37,13 +40,17 @@ class Direct:
         if not self.takes(scope):
             await self._app(scope, receive, send)
             return
-        scope["route"] = self  # metrics and spans call it by its path
+        scope["route"] = self  # metrics call it by its path
+        self._tracer.note({"http.route": self.path}, name=f"POST {self.path}")
         request = Request(scope, receive, send)
         try:
             body = await self._answer(request)
         except Exception as error:
             told = await errors.answer(request, error)
+            if told is None:
+                raise
             await told(scope, receive, send)
+            error.__traceback__ = None  # its frames hold what came, and something may hold it
             return
         headers = [(b"content-length", b"%d" % len(body)), JSON_HEADER]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -59,7 +66,7 @@ def _is_plain_json(scope: Scope) -> bool:
     return True
 
 
-def install(app: FastAPI, path: str, answer: Callable[[Request], Coroutine[Any, Any, bytes]]) -> None:
+def install(app: FastAPI, path: str, answer: Answer, tracer: Tracer) -> None:
     """Put the direct way to a path around the application's layers."""
     build = app.build_middleware_stack
-    app.build_middleware_stack = lambda: Direct(build(), path, answer)  # type: ignore[method-assign]
+    app.build_middleware_stack = lambda: Direct(build(), path, answer, tracer)  # type: ignore[method-assign]

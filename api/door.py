@@ -1,7 +1,7 @@
 """The outermost layer of the application: a request gets its id here, and goes out counted and with its headers.
 
-It is one layer, because each costs a request some microseconds, and the framework's own are inside: what needs none of
-them passes none (`api/direct.py`). What nobody expected ends here too, where the id is known.
+It is one layer, because each costs a request some microseconds, and stands around the framework's: the direct way
+(`api/direct.py`) leads past those, not past this one. What nobody expected ends here too, where the id is known.
 """
 
 import logging

@@ -161,15 +161,12 @@ def _beginning(value: Any) -> str:
     return text
 
 
-async def answer(request: Request, error: Exception) -> Response:
-    """Return the answer to an error for who stands outside the framework's layers.
-
-    Raises it again if nobody expected it.
-    """
+async def answer(request: Request, error: Exception) -> Response | None:
+    """Return the answer to an error for who stands outside the framework's layers; None: nobody expected it."""
     handlers = request.app.exception_handlers
     kind = next(kind for kind in type(error).__mro__ if kind in handlers)
     if kind is Exception:
-        raise error
+        return None
     told: Response = await handlers[kind](request, error)
     return told
 

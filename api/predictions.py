@@ -5,6 +5,7 @@ responses (`api/direct.py`): it takes longer than the network does.
 """
 
 import math
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Annotated, Any
 from uuid import UUID
@@ -220,7 +221,8 @@ def _taken_apart(body: bytearray) -> tuple[Choice, Any, list[Any] | None]:
     if isinstance(sent, dict) and ("image" in sent) != ("images" in sent):
         image, many = sent.pop("image", None), sent.pop("images", None)
         if isinstance(image, list) or (isinstance(many, list) and 0 < len(many) <= MAX_IMAGES):
-            return _choice(dumps(sent)) if sent else NO_CHOICE, image, many
+            with suppress(TypeError):  # lists in lists, too deep to be written
+                return _choice(dumps(sent)) if sent else NO_CHOICE, image, many
     asked = parse(PredictRequest, body)
     given = asked.model_fields_set & {"image", "images"}
     if len(given) != 1 or (given == {"images"} and asked.images is None):

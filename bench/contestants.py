@@ -27,8 +27,8 @@ class Contestant:
 
     def __init__(self, module: str, work: Path, python: Path, threads: int) -> None:
         self._command = [str(python), "-m", f"bench.peers.{module}", str(work)]
-        inherited = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
-        self._environment = {**inherited, **_few_threads(threads), "THREADS": str(threads)}  # products as they come
+        self._environment = {**os.environ, **_few_threads(threads), "THREADS": str(threads)}
+        self._environment.pop("OPENBLAS_CORETYPE", None)  # the floor's products are the processor's best, not another's
         self._threads = threads
 
     def __enter__(self) -> "Contestant":

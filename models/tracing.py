@@ -63,14 +63,16 @@ class Tracer:
         with tracer.start_as_current_span(name, context, SpanKind[kind.upper()], dict(attributes)):
             yield
 
-    def note(self, attributes: Attributes, *, error: bool = False) -> None:
-        """Add to the span that is open here; mark it as an error."""
+    def note(self, attributes: Attributes, *, name: str | None = None, error: bool = False) -> None:
+        """Add to the span that is open here; name it; mark it as an error."""
         if self._provider is None:
             return
         from opentelemetry.trace import StatusCode, get_current_span
 
         span = get_current_span()
         span.set_attributes(dict(attributes))
+        if name is not None:
+            span.update_name(name)
         if error:
             span.set_status(StatusCode.ERROR)
 

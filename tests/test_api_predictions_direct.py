@@ -1,6 +1,9 @@
 """The two ways to `/predict`: what the direct one takes gets the answer that the ordinary one gives, good or bad."""
 
+import gc
 import json
+import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from api.images import from_numbers
 from api.predictions import to_numbers_alone
 from models.database import Database
 from models.errors import InvalidImage
+from models.tracing import Tracer
 from models.trained import starting_arrays
 
 NETWORKS = {arm: starting_arrays(TEN_UNITS.resolve("mnist-5k"), arm, 0) for arm in (WITHOUT, WITH)}
@@ -29,7 +33,7 @@ def scope(**other: Any) -> dict[str, Any]:
 
 
 def test_plain_requests_find_the_direct_way_and_no_others() -> None:
-    direct = Direct(passed_on, "/predict", to_numbers_alone)
+    direct = Direct(passed_on, "/predict", to_numbers_alone, Tracer("nobody"))
     as_json = [(b"content-type", b"Application/JSON; charset=utf-8")]
     for taken in (scope(), scope(headers=as_json)):
         assert direct.takes(taken)
@@ -48,6 +52,11 @@ async def passed_on(*_: object) -> None:
     """Stand for the application."""
 
 
+def deep(lists: int) -> list[Any]:
+    """Return lists in lists: more of them can be read than written."""
+    return [deep(lists - 1)] if lists else []
+
+
 REQUESTS: list[Any] = [
     {"image": DIGIT},
     {"image": np.ravel(DIGIT).tolist()},
@@ -60,6 +69,7 @@ REQUESTS: list[Any] = [
     {"image": DIGIT, "experiment": "the last one"},
     {"image": DIGIT, "experiment": "00000000-0000-0000-0000-000000000000"},
     {"image": DIGIT, "images": [DIGIT]},
+    {"image": DIGIT, "experiment": deep(300)},
     {"image": None},
     {"images": []},
     {"images": None},
@@ -83,10 +93,44 @@ def test_both_ways_give_one_answer(body: str, api: TestClient, database: Databas
     succeeded(database, TEN_UNITS, NETWORKS)
     content = body.encode(errors="surrogateescape")
     directly, ordinarily = (api.post("/predict", content=content, headers=headers) for headers in ({}, ORDINARILY))
-    assert directly.status_code == ordinarily.status_code
+    assert directly.status_code == ordinarily.status_code < 500
     assert directly.json() == {**ordinarily.json(), **_own(directly.json())}
     for name in ("content-type", "cache-control", "x-content-type-options", "content-security-policy"):
         assert directly.headers[name] == ordinarily.headers[name]
+
+
+def test_the_direct_way_leads_past_the_applications_routes(api: TestClient, database: Database) -> None:
+    succeeded(database, TEN_UNITS, NETWORKS)
+    api.app.router.routes.clear()  # type: ignore[attr-defined]
+    directly, ordinarily = (api.post("/predict", json={"image": DIGIT}, headers=each) for each in ({}, ORDINARILY))
+    assert (directly.status_code, ordinarily.status_code) == (200, 404)
+
+
+@pytest.fixture
+def collected_by_hand() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("collected_by_hand")
+@pytest.mark.parametrize("named", [{}, {"experiment": "00000000-0000-0000-0000-000000000000"}])
+def test_what_a_refused_request_has_brought_is_gone_with_it(api: TestClient, named: dict[str, str]) -> None:
+    """An error whose frames hold the numbers must not be part of a cycle."""
+    body = json.dumps({"images": [DIGIT] * 300, **named}).encode()  # 300 images are 1 MB of numbers
+
+    def refused(times: int) -> int:
+        for _ in range(times):
+            assert api.post("/predict", content=body).status_code in (404, 409)
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = refused(3)
+        assert refused(10) - before < 3_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def _own(answer: dict[str, Any]) -> dict[str, Any]:

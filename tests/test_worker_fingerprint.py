@@ -27,7 +27,9 @@ def test_it_names_versions_threads_device_and_processor() -> None:
 @pytest.mark.parametrize("inherits", [True, False])
 def test_another_process_of_the_same_set_up_has_the_same(inherits: bool) -> None:
     """Whether or not it inherits the options of XLA that this one has set."""
-    environment = {name: value for name, value in os.environ.items() if inherits or name != "XLA_FLAGS"}
+    environment = dict(os.environ)
+    if not inherits:
+        environment["XLA_FLAGS"] = environment["XLA_FLAGS"].removeprefix(XLA_FLAGS).strip()
     code = (
         "import json; from worker.tensorflow_setup import prepare_tensorflow; prepare_tensorflow(1); "
         "from worker.fingerprint import fingerprint; print(json.dumps(fingerprint(1)))"
@@ -41,6 +43,20 @@ def test_another_process_of_the_same_set_up_has_the_same(inherits: bool) -> None
 def test_our_options_of_xla_come_once_and_before_those_of_the_environment() -> None:
     assert with_ours("") == XLA_FLAGS
     assert with_ours(with_ours("--xla_one=1")) == with_ours("--xla_one=1") == f"{XLA_FLAGS} --xla_one=1"
+    assert with_ours("/a/file/of/options") == "/a/file/of/options"  # as XLA reads it
+
+
+PREPARED = "from worker.tensorflow_setup import prepare_tensorflow; prepare_tensorflow(1); "
+PRODUCT = "import tensorflow as tf; tf.function(lambda x: x * x, jit_compile=True)(tf.ones((60, 100)))"
+
+
+@pytest.mark.parametrize(("code", "tiles"), [(PREPARED + PRODUCT, False), (PRODUCT, True)], ids=["ours", "without"])
+def test_the_compiler_works_in_tiles_only_without_our_options(code: str, tiles: bool, tmp_path: Path) -> None:
+    environment = {**os.environ, "XLA_FLAGS": f"--xla_dump_to={tmp_path} --xla_dump_hlo_as_text"}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, check=True)
+    written = [path.read_text() for path in tmp_path.glob("*.mlir")]
+    assert written
+    assert any("tiled_emitter" in each for each in written) is tiles
 
 
 def test_other_threads_are_another_set_up() -> None:

@@ -7,7 +7,7 @@ from functools import cache
 _ONE_AT_A_TIME = threading.Lock()
 
 #: Of XLA on a CPU: no code in tiles for what is computed value by value, which took four times as long, and vectors as
-#: wide as the processor's (`bench/NOTES.md`). What the environment says comes after them.
+#: wide as the processor's (`bench/NOTES.md`). The environment's own come after them, and a file of them in their place.
 XLA_FLAGS = "--xla_backend_extra_options=xla_cpu_disable_tiled_emitter=1 --xla_cpu_prefer_vector_width=512"
 
 
@@ -41,5 +41,6 @@ def _prepare(threads: int) -> None:
 
 
 def with_ours(flags: str) -> str:
-    """Return XLA's flags with ours before them; those that a parent process has set already stay as they are."""
-    return flags if flags.startswith(XLA_FLAGS) else f"{XLA_FLAGS} {flags}".strip()
+    """Return XLA's flags with ours before them, unless a parent process has put them there, or they are in a file."""
+    are_in_a_file = flags.strip() != "" and not flags.lstrip().startswith("-")
+    return flags if are_in_a_file or flags.startswith(XLA_FLAGS) else f"{XLA_FLAGS} {flags}".strip()
