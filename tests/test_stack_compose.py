@@ -61,7 +61,6 @@ from ops.passwords import NAMES
 
 #: How long the broker is away, and a training that is longer.
 OUTAGE_S = 10.0
-LONGER = {**LONG, "training_batches": 150_000, "batches_per_sample": 2_000}
 
 #: Where the bells of its workers wait; they have no GPU.
 QUEUE = "cpu"
@@ -515,10 +514,12 @@ def test_the_worker_image_s_health_check_says_whether_a_worker_takes_work(
 
 
 def test_training_goes_on_through_a_broker_that_is_frozen_and_what_is_submitted_meanwhile_follows(
-    stack: ComposeStack, client: Client, database: Database
+    stack: ComposeStack, client: Client, database: Database, undisturbed: dict[str, Any]
 ) -> None:
-    undisturbed = finished(client, submitted(client, LONGER))
-    id = submitted(client, LONGER)
+    speed = max(arm["batches_per_second"] for arm in undisturbed["arms"].values())
+    longer = {**LONG, "training_batches": int(speed * 2 * OUTAGE_S), "batches_per_sample": 2_000}
+    undisturbed_longer = finished(client, submitted(client, longer))
+    id = submitted(client, longer)
     wait_for_points(client, id, 2)
     redis = next(process for process in stack.all if process.name == "redis")
     redis.send(signal.SIGSTOP)
@@ -531,7 +532,7 @@ def test_training_goes_on_through_a_broker_that_is_frozen_and_what_is_submitted_
         redis.send(signal.SIGCONT)
     assert median(seconds) < 1, seconds
     assert during["status"] == "running"
-    check_undisturbed(client, database, id, undisturbed)
+    check_undisturbed(client, database, id, undisturbed_longer)
     for other in meanwhile:
         assert finished(client, other)["status"] == "succeeded"
 

@@ -1,14 +1,16 @@
 """Somebody who opens the page in a browser, and notes whatever goes wrong there."""
 
 import re
+import time
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, FloatRect, Locator, Page, Request, expect
 
 PATIENCE_MS = 30_000
 TRAINING_MS = 120_000
+STILL_S = 0.5
 expect.set_options(timeout=PATIENCE_MS)
 
 #: What Chromium says of answers that tests provoke.
@@ -92,14 +94,26 @@ def draw(page: Page, strokes: tuple[tuple[int, int], ...] = SEVEN) -> None:
     """Draw with the pointer; places are in the pad's own 280 × 280."""
     pad = page.locator("#pad")
     pad.scroll_into_view_if_needed()
-    box = pad.bounding_box()
-    assert box is not None
+    box = still(pad)
     first, *others = [(box["x"] + x * box["width"] / 280, box["y"] + y * box["height"] / 280) for x, y in strokes]
     page.mouse.move(*first)
     page.mouse.down()
     for place in others:
         page.mouse.move(*place, steps=8)
     page.mouse.up()
+
+
+def still(element: Locator) -> FloatRect:
+    """Return where an element is once it has stopped to move: what comes above it pushes it down."""
+    before, since = None, time.monotonic()
+    while time.monotonic() < since + STILL_S:
+        box = element.bounding_box()
+        assert box is not None
+        if box != before:
+            before, since = box, time.monotonic()
+        element.page.wait_for_timeout(50)
+    assert before is not None
+    return before
 
 
 def answers(page: Page) -> dict[tuple[str, str], int]:
