@@ -7,14 +7,13 @@ from importlib.metadata import PackageNotFoundError, version
 from anyio import to_thread
 from fastapi import Depends, FastAPI
 from fastapi.telemetry import TelemetryConfig
+from starlette.types import ASGIApp
 
 from api import (
     browser,
     curves,
     digits,
-    direct,
     documents,
-    door,
     errors,
     events,
     experiments,
@@ -32,6 +31,8 @@ from api.bodies import Bodies
 from api.cache import NetworkCache
 from api.callers import REFUSED, Callers, caller
 from api.dependencies import only_known_parameters
+from api.direct import Direct
+from api.door import Door
 from api.feed import Feed
 from api.metrics import Metrics
 from api.readiness import Readiness
@@ -90,12 +91,16 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _put_around(app: FastAPI) -> None:
-    """Put around every route what each request and each answer goes through."""
+    """Put around every route what requests and answers go through: the door, the direct way, the framework's layers."""
     errors.install(app)
     events.install(app)
-    tracer = app.state.tracer
-    direct.install(app, "/predict", predictions.to_numbers_alone, tracer)  # each goes around what is there
-    door.install(app, app.state.metrics, tracer)
+    frameworks = app.build_middleware_stack
+
+    def layers() -> ASGIApp:
+        direct = Direct(frameworks(), "/predict", predictions.to_numbers_alone, app.state.tracer)
+        return Door(direct, app.state.metrics, app.state.tracer)
+
+    app.build_middleware_stack = layers  # type: ignore[method-assign]
 
 
 def _include_routes(app: FastAPI) -> None:

@@ -7,7 +7,7 @@ others go on to that route. Its answers go out by the same door, its errors are 
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors
@@ -64,9 +64,3 @@ def _is_plain_json(scope: Scope) -> bool:
         if name == b"content-type" and value.partition(b";")[0].strip().lower() not in (b"", JSON_HEADER[1]):
             return False
     return True
-
-
-def install(app: FastAPI, path: str, answer: Answer, tracer: Tracer) -> None:
-    """Put the direct way to a path around the application's layers."""
-    build = app.build_middleware_stack
-    app.build_middleware_stack = lambda: Direct(build(), path, answer, tracer)  # type: ignore[method-assign]

@@ -8,7 +8,6 @@ import logging
 import time
 from typing import Any
 
-from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import headers, requests
@@ -64,9 +63,3 @@ class _Answer:
             own = (*message.get("headers", ()), requests.id_header(self._state["request_id"]))
             message["headers"] = headers.completed(own, self._state)
         await self._send(message)
-
-
-def install(app: FastAPI, metrics: Metrics, tracer: Tracer) -> None:
-    """Put the door around the application, and around the layers that the framework puts around it."""
-    build = app.build_middleware_stack
-    app.build_middleware_stack = lambda: Door(build(), metrics, tracer)  # type: ignore[method-assign]

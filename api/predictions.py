@@ -6,14 +6,14 @@ responses (`api/direct.py`): it takes longer than the network does.
 
 import math
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
 import numpy as np
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request
-from orjson import dumps, loads
+from orjson import JSONEncodeError, dumps, loads
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
@@ -221,18 +221,13 @@ def _taken_apart(body: bytearray) -> tuple[Choice, Any, list[Any] | None]:
     if isinstance(sent, dict) and ("image" in sent) != ("images" in sent):
         image, many = sent.pop("image", None), sent.pop("images", None)
         if isinstance(image, list) or (isinstance(many, list) and 0 < len(many) <= MAX_IMAGES):
-            with suppress(TypeError):  # lists in lists, too deep to be written
-                return _choice(dumps(sent)) if sent else NO_CHOICE, image, many
+            with suppress(JSONEncodeError):  # lists in lists, too deep to be written
+                return parse(Choice, dumps(sent)) if sent else NO_CHOICE, image, many
     asked = parse(PredictRequest, body)
     given = asked.model_fields_set & {"image", "images"}
     if len(given) != 1 or (given == {"images"} and asked.images is None):
         raise InvalidInput([FieldError("image", "a value: either image or images is required, and not both")])
     return asked, asked.image, asked.images
-
-
-@lru_cache(maxsize=64)  # who recognises one digit after the other names the same network each time
-def _choice(sent: bytes) -> Choice:
-    return parse(Choice, sent)
 
 
 async def _answer_one(

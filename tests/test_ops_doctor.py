@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,8 +169,10 @@ def test_a_wrong_setting_is_said_as_the_findings_are(tmp_path: Path) -> None:
 
 
 def test_a_check_that_hangs_or_fails_is_said_and_hides_no_other(tmp_path: Path) -> None:
+    released = threading.Event()
+
     def hang(_: Settings) -> Iterator[Finding]:
-        time.sleep(60)
+        released.wait(60)
         yield ok("hang", "never")
 
     def fail(_: Settings) -> Iterator[Finding]:
@@ -182,6 +185,7 @@ def test_a_check_that_hangs_or_fails_is_said_and_hides_no_other(tmp_path: Path) 
     begin = time.monotonic()
     hung, failed, works = examine(Settings(state_dir=tmp_path), {"hang": hang, "fail": fail, "work": work}, 0.5)
     assert time.monotonic() - begin < 20
+    released.set()  # its thread does not stay behind
     assert (hung.level, hung.sentence) == (Level.PROBLEM, "No answer within 0.5 s.")
     assert (failed.level, works) == (Level.PROBLEM, ok("work", "well"))
     assert "RuntimeError: something new." in failed.sentence

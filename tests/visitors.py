@@ -106,13 +106,14 @@ def draw(page: Page, strokes: tuple[tuple[int, int], ...] = SEVEN) -> None:
 def still(element: Locator) -> FloatRect:
     """Return where an element is once it has stopped to move: what comes above it pushes it down."""
     before, since = None, time.monotonic()
-    while time.monotonic() < since + STILL_S:
+    end = since + PATIENCE_MS / 1_000
+    while before is None or time.monotonic() < since + STILL_S:
+        assert time.monotonic() < end, "it does not stop to move"
         box = element.bounding_box()
         assert box is not None
         if box != before:
             before, since = box, time.monotonic()
         element.page.wait_for_timeout(50)
-    assert before is not None
     return before
 
 
